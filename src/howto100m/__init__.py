@@ -1,0 +1,1 @@
+"""HowTo100M from nothing: tasks, videos, clips, features and the text-video embedding."""

@@ -1,0 +1,245 @@
+"""Shards: which shard an item belongs to, tables that are whole or absent, journals, outcomes.
+
+A stage that grows with the data works on shards. A shard is one Parquet file and its status
+table, which has a row for every item that came in.
+"""
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from howto100m import tables
+from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserError
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The shard of a video id (or task id): blake2b(key) mod shards, the same on every machine."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % shards
+
+
+def shard_name(shard: int) -> str:
+    """The file name of a shard, without its ending."""
+    return f"{shard:05d}"
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """The table of a shard in a stage's folder."""
+    return folder / f"{shard_name(shard)}.parquet"
+
+
+def status_path(table: Path) -> Path:
+    """The status table that stands beside a table."""
+    return table.with_suffix(".status.parquet")
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The tables of a stage's folder, in order, without the status tables.
+
+    Raises UserError when there is none.
+    """
+    paths = sorted(p for p in folder.glob("*.parquet") if not p.name.endswith(".status.parquet"))
+    if not paths:
+        raise UserError(f"{folder} holds no Parquet table: build that stage first")
+    return paths
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; when the block ends well, the file takes its final name.
+
+    A file that exists is therefore whole: it is fsynced before it is renamed, and its folder after.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
+    """Write a table piece by piece; it appears under its name when the block ends well."""
+    options.setdefault("compression", "zstd")
+    with whole_file(path) as part, pq.ParquetWriter(part, schema, **options) as writer:
+        yield writer
+
+
+def write_table(path: Path, rows: pa.Table | Iterable[Row], schema: pa.Schema) -> None:
+    """Write one whole table. Raises ValueError where a column that may hold no null has one."""
+    table = rows.select(schema.names) if isinstance(rows, pa.Table) else None
+    if table is None:
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+    table = table.cast(schema)
+    for name in (f.name for f in schema if not f.nullable):
+        if table[name].null_count:
+            raise ValueError(f"{path}: column {name} has {table[name].null_count} nulls")
+    with table_writer(path, schema) as writer:
+        writer.write_table(table)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table. Raises UserError when it is missing or damaged."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: build that stage first") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{path} is not a whole Parquet file ({error}): delete it and run again"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: a row of the status table."""
+
+    id: str
+    status: Status = Status.OK
+    kind: Kind | None = None
+    message: str = ""
+    attempts: int = 1
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @classmethod
+    def of(cls, item: str, error: ItemError, attempts: int = 1, seconds: float = 0.0) -> "Outcome":
+        """The outcome of an item that did not make it."""
+        return cls(item, error.kind.status, error.kind, error.message[:2000], attempts, seconds)
+
+
+def write_status(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write a stage's status table: a row for every item that came in."""
+    write_table(path, (asdict(o) for o in outcomes), tables.STATUS)
+
+
+@dataclass
+class Journal:
+    """What is done so far, one JSON line an item, on disk before the next item starts.
+
+    It is no declared output, so Snakemake leaves it alone. A journal written under other settings
+    is put aside. A last line that a kill cut short is dropped.
+    """
+
+    path: Path
+    settings: Row
+    done: dict[str, tuple[Outcome, list[Row]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Replay what an earlier run wrote, and cut off what it did not finish."""
+        kept = b""
+        if self.path.exists():
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith(b"\n")]
+            if whole and json.loads(whole[0]) == json.loads(json.dumps(self.settings)):
+                for line in whole[1:]:
+                    entry = json.loads(line)
+                    outcome = entry["outcome"]
+                    outcome["status"] = Status(outcome["status"])
+                    outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
+                    self.done[outcome["id"]] = (Outcome(**outcome), entry["rows"])
+                kept = b"".join(whole)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.path) as part:
+            part.write_bytes(kept or json.dumps(self.settings).encode() + b"\n")
+        if self.done:
+            log.info("%s: %d items were done before", self.path, len(self.done))
+
+    def add(self, outcome: Outcome, rows: list[Row]) -> None:
+        """Record an item; on return it is on disk."""
+        self.done[outcome.id] = (outcome, rows)
+        with self.path.open("ab") as file:
+            file.write(json.dumps({"outcome": asdict(outcome), "rows": rows}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def remove(self) -> None:
+        """Forget everything: the table is written."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass
+class Progress:
+    """A log line every few seconds: how many items are done, of how many, and how they fared."""
+
+    what: str
+    total: int
+    every: float = 10.0
+    counts: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    said: float = 0.0
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an item; speak when it is time, and at the end."""
+        self.counts[outcome.status] += 1
+        done, now = self.counts.total(), time.monotonic()
+        if done == self.total or now - self.said >= self.every:
+            self.said = now
+            fared = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
+            rate = done / max(now - self.started, 1e-9)
+            log.info("%d/%d %s: %s (%.1f/s)", done, self.total, self.what, fared, rate)
+
+
+def attempt(
+    item: str, work: Callable[[], list[Row]], attempts: int = 1, wait: float = 0.0
+) -> tuple[Outcome, list[Row]]:
+    """Do the work of one item, again where that may help, and say how it went.
+
+    `wait` is the pause in seconds before the second try; it doubles from there. An exception that
+    is no ItemError is a fault of ours: it is logged with its traceback and becomes a failed item.
+    Raises StageStopped when the kind of failure says that the next items would fare alike.
+    """
+    started = time.monotonic()
+    for tried in range(1, attempts + 1):
+        try:
+            rows = work()
+        except ItemError as error:
+            if error.kind.fate is Fate.STOP:
+                raise StageStopped(f"{item}: {error}") from error
+            if error.kind.fate is Fate.RETRY and tried < attempts:
+                log.warning("%s: %s (try %d of %d)", item, error, tried, attempts)
+                time.sleep(wait * 2 ** (tried - 1))
+                continue
+            return Outcome.of(item, error, tried, time.monotonic() - started), []
+        except Exception as error:
+            log.exception("%s: unexpected", item)
+            fault = ItemError(Kind.BUG, f"{type(error).__name__}: {error}")
+            return Outcome.of(item, fault, tried, time.monotonic() - started), []
+        return Outcome(item, attempts=tried, seconds=time.monotonic() - started), rows
+    raise AssertionError("unreachable: the last try returns")
+
+
+def check_failures(stage: str, outcomes: Sequence[Outcome], max_failed: float) -> None:
+    """Raise StageStopped when more than the share `max_failed` of the items failed."""
+    failed = [o for o in outcomes if o.status is Status.FAILED]
+    if len(failed) > max_failed * len(outcomes):
+        kinds = ", ".join(
+            f"{n} {kind}" for kind, n in Counter(o.kind for o in failed).most_common()
+        )
+        raise StageStopped(
+            f"{stage}: {len(failed)} of {len(outcomes)} items failed ({kinds}), more than the share"
+            f" {max_failed} that is allowed; the first: {failed[0].id}: {failed[0].message}"
+        )
