@@ -9,12 +9,13 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserErr
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+Item = TypeVar("Item")
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -111,6 +113,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise UserError(
             f"{path} is not a whole Parquet file ({error}): delete it and run again"
         ) from None
+
+
+def merge_tables(paths: Sequence[Path], output: Path, schema: pa.Schema) -> None:
+    """Write one table of several; of none, an empty one."""
+    with table_writer(output, schema) as writer:
+        for path in paths:
+            writer.write_table(read_table(path).cast(schema))
 
 
 @dataclass(frozen=True)
@@ -243,3 +252,35 @@ def check_failures(stage: str, outcomes: Sequence[Outcome], max_failed: float) -
             f"{stage}: {len(failed)} of {len(outcomes)} items failed ({kinds}), more than the share"
             f" {max_failed} that is allowed; the first: {failed[0].id}: {failed[0].message}"
         )
+
+
+def run_items(
+    stage: str,
+    items: Mapping[str, Item],
+    work: Callable[[Item], list[Row]],
+    *,
+    journal: Journal | None = None,
+    attempts: int = 1,
+    wait: float = 0.0,
+    max_failed: float = 1.0,
+) -> tuple[list[Row], list[Outcome]]:
+    """Do the work of every item, in order; return the rows of those that are ok, and all outcomes.
+
+    `items` maps an id to what the work needs. What the journal holds is not done again.
+    Raises StageStopped (see `attempt`, `check_failures`).
+    """
+    rows: list[Row] = []
+    outcomes: list[Outcome] = []
+    progress = Progress(stage, len(items))
+    for item, needed in items.items():
+        if journal and item in journal.done:
+            outcome, found = journal.done[item]
+        else:
+            outcome, found = attempt(item, partial(work, needed), attempts, wait)
+            if journal:
+                journal.add(outcome, found)
+        rows += found
+        outcomes.append(outcome)
+        progress.count(outcome)
+    check_failures(stage, outcomes, max_failed)
+    return rows, outcomes

@@ -1,0 +1,48 @@
+rule fetch_subtitles:
+    input:
+        WORLD,
+        videos="results/videos/{shard}.parquet",
+    output:
+        table="results/subtitles/{shard}.parquet",
+        status="results/subtitles/{shard}.status.parquet",
+    log:
+        "logs/subtitles/{shard}.log",
+    retries: 2
+    conda:
+        "../envs/crawl.yaml"
+    resources:
+        youtube=1,
+        mem_mb=1000,
+        runtime=1440,
+    params:
+        kinds=[f"--kind={kind}" for kind in config["subtitles"]["kinds"]],
+        min_words=config["subtitles"]["min_words"],
+        max_rank=config["videos"]["max_rank"],
+        min_views=config["videos"]["min_views"],
+        max_duration=config["videos"]["max_duration"],
+        yt_dlp=YT_DLP,
+        max_failed=config["max_failed"],
+        sites=SITES,
+    shell:
+        "python -m howto100m subtitles --videos {input.videos} {params.kinds}"
+        " --min-words {params.min_words} --max-rank {params.max_rank}"
+        " --min-views {params.min_views} --max-duration {params.max_duration}"
+        " --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed} {params.sites}"
+        " --output {output.table} > {log} 2>&1"
+
+
+rule cut_clips:
+    input:
+        subtitles="results/subtitles/{shard}.parquet",
+    output:
+        table="results/clips/{shard}.parquet",
+        status="results/clips/{shard}.status.parquet",
+    log:
+        "logs/clips/{shard}.log",
+    conda:
+        "../envs/crawl.yaml"
+    params:
+        max_failed=config["max_failed"],
+    shell:
+        "python -m howto100m clips --subtitles {input.subtitles}"
+        " --max-failed {params.max_failed} --output {output.table} > {log} 2>&1"

@@ -1,0 +1,96 @@
+rule build_vocabulary:
+    input:
+        clips=expand("results/clips/{shard}.parquet", shard=SHARDS),
+    output:
+        table="results/vocabulary/vocabulary.parquet",
+        status="results/vocabulary/vocabulary.status.parquet",
+    log:
+        "logs/vocabulary.log",
+    conda:
+        "../envs/embedding.yaml"
+    resources:
+        mem_mb=8000,
+    params:
+        vectors=config["vocabulary"]["vectors"],
+        min_count=config["vocabulary"]["min_count"],
+    shell:
+        "python -m howto100m vocabulary --clips results/clips --vectors {params.vectors:q}"
+        " --min-count {params.min_count} --output {output.table} > {log} 2>&1"
+
+
+rule train_embedding:
+    input:
+        pairs=expand("results/pairs/{shard}.parquet", shard=SHARDS),
+        vocabulary="results/vocabulary/vocabulary.parquet",
+    output:
+        checkpoint="results/embedding/{run}.pth",
+        curve="results/embedding/{run}.curve.parquet",
+        status="results/embedding/{run}.status.parquet",
+    log:
+        "logs/embedding/{run}.log",
+    conda:
+        "../envs/embedding.yaml"
+    threads: 16
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=4320,
+    params:
+        seed=lambda wildcards: wildcards.run.rsplit("-", 1)[1],
+        settings=EMBEDDING_SETTINGS,
+        max_words=config["pairs"]["max_words"],
+    shell:
+        "python -m howto100m embedding --pairs results/pairs --vocabulary {input.vocabulary}"
+        " --run {wildcards.run} --seed {params.seed} {params.settings}"
+        " --max-words {params.max_words} --output {output.checkpoint} --curve {output.curve}"
+        " --status {output.status} > {log} 2>&1"
+
+
+rule evaluate_embedding:
+    input:
+        WORLD,
+        checkpoint="results/embedding/{run}.pth",
+        vocabulary="results/vocabulary/vocabulary.parquet",
+        features_2d=lambda wildcards: f"results/evaluation/{BENCHMARKS[wildcards.benchmark]['videos']}/2d.parquet",
+        features_3d=lambda wildcards: f"results/evaluation/{BENCHMARKS[wildcards.benchmark]['videos']}/3d.parquet",
+    output:
+        metrics="results/evaluation/{benchmark}/{run}.metrics.parquet",
+        rankings="results/evaluation/{benchmark}/{run}.rankings.parquet",
+        status="results/evaluation/{benchmark}/{run}.status.parquet",
+    log:
+        "logs/evaluation/{benchmark}.{run}.log",
+    conda:
+        "../envs/embedding.yaml"
+    resources:
+        mem_mb=8000,
+    params:
+        protocol=lambda wildcards: BENCHMARKS[wildcards.benchmark]["protocol"],
+        annotations=lambda wildcards: BENCHMARKS[wildcards.benchmark]["annotations"],
+        max_words=config["pairs"]["max_words"],
+        ties=config["evaluation"]["ties"],
+        device=config["embedding"]["device"],
+    shell:
+        "python -m howto100m evaluation --checkpoint {input.checkpoint}"
+        " --vocabulary {input.vocabulary} --benchmark {wildcards.benchmark}"
+        " --protocol {params.protocol} --annotations {params.annotations:q}"
+        " --features-2d {input.features_2d} --features-3d {input.features_3d}"
+        " --run {wildcards.run} --max-words {params.max_words} --ties {params.ties}"
+        " --device {params.device} --metrics {output.metrics} --rankings {output.rankings}"
+        " --status {output.status} > {log} 2>&1"
+
+
+rule merge_metrics:
+    input:
+        expand(
+            "results/evaluation/{benchmark}/{run}.metrics.parquet",
+            benchmark=BENCHMARKS,
+            run=RUNS,
+        ),
+    output:
+        "results/evaluation/metrics.parquet",
+    log:
+        "logs/evaluation/metrics.log",
+    conda:
+        "../envs/embedding.yaml"
+    shell:
+        "python -m howto100m metrics {input} --output {output} > {log} 2>&1"

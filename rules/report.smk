@@ -1,0 +1,35 @@
+rule write_report:
+    input:
+        expand(
+            "results/{stage}/{shard}.parquet",
+            stage=["tasks", "search"],
+            shard=TASK_SHARDS,
+        ),
+        expand(
+            "results/{stage}/{shard}.parquet",
+            stage=["videos", "subtitles", "clips", "media", "pairs"],
+            shard=SHARDS,
+        ),
+        expand(
+            "results/features/{network}/{shard}.parquet",
+            network=NETWORKS,
+            shard=SHARDS,
+        ),
+        expand("results/embedding/{run}.pth", run=RUNS),
+        "results/vocabulary/vocabulary.parquet",
+        "results/evaluation/metrics.parquet",
+    output:
+        report(
+            "results/report.html",
+            caption="../report/page.rst",
+            category="Report",
+        ),
+    log:
+        "logs/report.log",
+    conda:
+        "../envs/embedding.yaml"
+    params:
+        settings=json.dumps(config, sort_keys=True),
+    shell:
+        "python -m howto100m report --results results --settings {params.settings:q}"
+        " --output {output} > {log} 2>&1"

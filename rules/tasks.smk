@@ -1,0 +1,52 @@
+rule mine_tasks:
+    input:
+        WORLD,
+    output:
+        table=expand("results/tasks/{task_shard}.parquet", task_shard=TASK_SHARDS),
+        status=expand(
+            "results/tasks/{task_shard}.status.parquet", task_shard=TASK_SHARDS
+        ),
+    log:
+        "logs/tasks.log",
+    conda:
+        "../envs/crawl.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=2880,
+    params:
+        shards=len(TASK_SHARDS),
+        categories=[f"--category={name}" for name in config["tasks"]["categories"]],
+        delay=config["tasks"]["delay"],
+        user_agent=config["tasks"]["user_agent"],
+        sites=SITES,
+    shell:
+        "python -m howto100m tasks --output results/tasks --shards {params.shards}"
+        " {params.categories:q} --delay {params.delay} --user-agent {params.user_agent:q}"
+        " {params.sites} > {log} 2>&1"
+
+
+rule search_tasks:
+    input:
+        WORLD,
+        tasks="results/tasks/{task_shard}.parquet",
+    output:
+        table="results/search/{task_shard}.parquet",
+        status="results/search/{task_shard}.status.parquet",
+    log:
+        "logs/search/{task_shard}.log",
+    retries: 2
+    conda:
+        "../envs/crawl.yaml"
+    resources:
+        youtube=1,
+        mem_mb=1000,
+        runtime=1440,
+    params:
+        results=config["search"]["results"],
+        yt_dlp=YT_DLP,
+        max_failed=config["max_failed"],
+        sites=SITES,
+    shell:
+        "python -m howto100m search --tasks {input.tasks} --results {params.results}"
+        " --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed} {params.sites}"
+        " --output {output.table} > {log} 2>&1"

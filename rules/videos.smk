@@ -1,0 +1,49 @@
+rule select_videos:
+    input:
+        search=expand("results/search/{task_shard}.parquet", task_shard=TASK_SHARDS),
+        tasks=expand("results/tasks/{task_shard}.parquet", task_shard=TASK_SHARDS),
+    output:
+        table=expand("results/videos/{shard}.parquet", shard=SHARDS),
+        status=expand("results/videos/{shard}.status.parquet", shard=SHARDS),
+    log:
+        "logs/videos.log",
+    conda:
+        "../envs/crawl.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        shards=len(SHARDS),
+        max_rank=config["videos"]["max_rank"],
+        min_views=config["videos"]["min_views"],
+        max_duration=config["videos"]["max_duration"],
+    shell:
+        "python -m howto100m videos --search results/search --tasks results/tasks"
+        " --shards {params.shards} --max-rank {params.max_rank} --min-views {params.min_views}"
+        " --max-duration {params.max_duration} --output results/videos > {log} 2>&1"
+
+
+rule download_media:
+    input:
+        WORLD,
+        subtitles="results/subtitles/{shard}.parquet",
+    output:
+        table="results/media/{shard}.parquet",
+        status="results/media/{shard}.status.parquet",
+    log:
+        "logs/media/{shard}.log",
+    retries: 2
+    conda:
+        "../envs/features.yaml"
+    resources:
+        youtube=1,
+        mem_mb=1000,
+        runtime=1440,
+    params:
+        height=config["media"]["height"],
+        yt_dlp=YT_DLP,
+        max_failed=config["max_failed"],
+        sites=SITES,
+    shell:
+        "python -m howto100m media --subtitles {input.subtitles} --store media/{wildcards.shard}"
+        " --height {params.height} --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed}"
+        " {params.sites} --output {output.table} > {log} 2>&1"

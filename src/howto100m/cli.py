@@ -1,0 +1,476 @@
+"""The sub-commands, one a stage: parse, call, say what went wrong in one line."""
+
+import json
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from howto100m.kinds import StageStopped, UserError
+from howto100m.shards import shard_paths, status_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from howto100m.sample.sites import Door
+    from howto100m.videos.select import Limits
+    from howto100m.videos.youtube import YouTube
+
+app = typer.Typer(
+    help="HowTo100M from nothing: each command is a stage, and writes its Parquet table.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Output = Annotated[Path, typer.Option(help="Table to write; its status table goes beside it.")]
+Folder = Annotated[Path, typer.Option(help="Folder for the shards.")]
+Shards = Annotated[int, typer.Option(min=1, help="Number of shards to cut the table into.")]
+World = Annotated[
+    Path | None, typer.Option(help="Talk to the stand-ins of this sample world, not to the sites.")
+]
+RequestLog = Annotated[
+    Path | None, typer.Option(help="With --world: a file for the stand-ins' log of requests.")
+]
+YtDlp = Annotated[str, typer.Option("--yt-dlp", help="Options for yt-dlp, a JSON object.")]
+MaxFailed = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of items that may fail before the job does.")
+]
+MaxRank = Annotated[int, typer.Option(min=1, help="Worst search rank kept.")]
+MinViews = Annotated[int, typer.Option(min=0, help="Views a video must have.")]
+MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video must be.")]
+MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option(help="Folder for the world.")],
+    seed: Seed = 1,
+    videos: Annotated[int, typer.Option(min=1, help="Good videos, of about 20 s.")] = 40,
+    held_out: Annotated[int, typer.Option(min=1, help="Videos of the benchmarks.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
+) -> None:
+    """Make the sample world: tasks, videos, subtitles, benchmarks."""
+    from howto100m.sample.make import make_sample
+
+    make_sample(output, seed, videos, held_out, workers)
+
+
+@app.command()
+def weights(
+    network: Annotated[str, typer.Option(help="resnet152 or resnext101.")],
+    output: Annotated[Path, typer.Option(help="State-dict file to write.")],
+    source: Annotated[str, typer.Option(help="A path, a URL, or `random`.")],
+    frames: Annotated[
+        Path | None, typer.Option(help="With random: folder of videos to calibrate on.")
+    ] = None,
+    seed: Seed = 1,
+) -> None:
+    """Bring a network's weights: copy, download, or make seeded random ones."""
+    from howto100m.features.weights import fetch_weights, make_weights
+
+    if source != "random":
+        fetch_weights(source, output)
+    elif frames is None:
+        raise UserError("--source random needs --frames, a folder of videos to calibrate on")
+    else:
+        make_weights(network, sorted(frames.glob("*.mp4"))[:16], seed, output)
+
+
+@app.command()
+def tasks(
+    output: Annotated[Path, typer.Option(help="Folder for the shards; with --titles the table.")],
+    titles: Annotated[
+        Path | None, typer.Option(help="TSV with a column `title`, instead of WikiHow.")
+    ] = None,
+    shards: Shards = 1,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Top-level category to keep; repeat. None keeps all.")
+    ] = None,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds between two requests.")] = 3.0,
+    user_agent: Annotated[str, typer.Option(help="Who asks, with a contact.")] = "",
+    world: World = None,
+    log: RequestLog = None,
+) -> None:
+    """WikiHow's titles, and which of them are visual tasks."""
+    from howto100m.tasks.select import mine_tasks, select_titles
+    from howto100m.tasks.wikihow import WikiHow
+
+    if titles:
+        select_titles(titles, output, category or [])
+        return
+    if not user_agent:
+        raise UserError("tasks.user_agent (--user-agent) must say who asks WikiHow: NAME (contact)")
+    with _sites(world, log) as door:
+        wikihow = WikiHow(user_agent, delay, *((door.proxy, door.ca) if door else ()))
+        mine_tasks(wikihow, output, shards, category or [])
+
+
+@app.command()
+def search(
+    tasks: Annotated[Path, typer.Option(help="Shard of the tasks table.")],
+    output: Output,
+    results: Annotated[int, typer.Option(min=1, help="Results to keep a task.")] = 200,
+    yt_dlp: YtDlp = "{}",
+    max_failed: MaxFailed = 0.5,
+    world: World = None,
+    log: RequestLog = None,
+) -> None:
+    """The first results of YouTube for every task."""
+    from howto100m.videos.search import search_tasks
+
+    with _youtube(yt_dlp, world, log) as youtube:
+        search_tasks(tasks, output, youtube, results=results, max_failed=max_failed)
+
+
+@app.command()
+def videos(
+    search: Annotated[Path, typer.Option(help="Folder of the search table.")],
+    tasks: Annotated[Path, typer.Option(help="Folder of the tasks table.")],
+    output: Folder,
+    shards: Shards = 1,
+    max_rank: MaxRank = 200,
+    min_views: MinViews = 100,
+    max_duration: MaxDuration = 2000.0,
+) -> None:
+    """One row a video: rank, views, duration, live state; de-duplicated over tasks."""
+    from howto100m.videos.select import select_videos
+
+    limits = _limits(max_rank, min_views, max_duration)
+    select_videos(shard_paths(search), shard_paths(tasks), output, shards, limits)
+
+
+@app.command()
+def subtitles(
+    videos: Annotated[Path, typer.Option(help="Shard of the videos table.")],
+    output: Output,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Kind of track that counts; repeat, best first.")
+    ] = None,
+    min_words: Annotated[int, typer.Option(min=0, help="Spoken words a video must have.")] = 100,
+    max_rank: MaxRank = 200,
+    min_views: MinViews = 100,
+    max_duration: MaxDuration = 2000.0,
+    yt_dlp: YtDlp = "{}",
+    max_failed: MaxFailed = 0.5,
+    world: World = None,
+    log: RequestLog = None,
+) -> None:
+    """The English track of every video: manual, ASR or translated."""
+    from howto100m.clips.subtitles import KINDS, fetch_subtitles
+
+    with _youtube(yt_dlp, world, log) as youtube:
+        fetch_subtitles(
+            videos,
+            output,
+            youtube,
+            kinds=kind or KINDS,
+            min_words=min_words,
+            limits=_limits(max_rank, min_views, max_duration),
+            max_failed=max_failed,
+        )
+
+
+@app.command()
+def clips(
+    output: Output,
+    subtitles: Annotated[Path | None, typer.Option(help="Shard of the subtitles table.")] = None,
+    vtt: Annotated[
+        list[Path] | None, typer.Option(help="VTT files or folders of one's own; repeat.")
+    ] = None,
+    max_failed: MaxFailed = 0.5,
+) -> None:
+    """A clip a subtitle line, with its caption."""
+    from howto100m.clips.pairing import cut_clips, read_clips
+
+    if (subtitles is None) == (vtt is None):
+        raise UserError("give either --subtitles (a table) or --vtt (files or folders)")
+    if subtitles:
+        cut_clips(subtitles, output, max_failed)
+    else:
+        read_clips(vtt or [], output, max_failed)
+
+
+@app.command()
+def media(
+    output: Output,
+    subtitles: Annotated[
+        Path | None, typer.Option(help="Shard of the subtitles table: its videos are fetched.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder to download into.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Take the video files of a folder of one's own instead.")
+    ] = None,
+    height: Annotated[int, typer.Option(help="Lines of the stream, or the nearest below.")] = 360,
+    yt_dlp: YtDlp = "{}",
+    max_failed: MaxFailed = 0.5,
+    world: World = None,
+    log: RequestLog = None,
+) -> None:
+    """The video files: downloaded, or one's own."""
+    from howto100m.videos.download import collect_media, download_media
+
+    if folder:
+        collect_media(folder, output)
+        return
+    if subtitles is None or store is None:
+        raise UserError("give --subtitles and --store to download, or --folder")
+    with _youtube(yt_dlp, world, log) as youtube:
+        download_media(subtitles, output, store, youtube, height=height, max_failed=max_failed)
+
+
+@app.command()
+def features(
+    media: Annotated[Path, typer.Option(help="Shard of the media table.")],
+    resnet152: Annotated[Path, typer.Option(help="Weights of ResNet-152.")],
+    resnext101: Annotated[Path, typer.Option(help="Weights of the 3D ResNeXt-101.")],
+    output_2d: Annotated[Path, typer.Option(help="Table of the 2D vectors, 1 a second.")],
+    output_3d: Annotated[Path, typer.Option(help="Table of the 3D vectors, 1.5 a second.")],
+    status: Annotated[Path, typer.Option(help="Status table.")],
+    mean: Annotated[
+        tuple[float, float, float], typer.Option(help="Mean of the 3D input, R G B.")
+    ] = (110.6, 103.2, 96.3),
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs a forward pass.")] = 32,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode and compute.")] = 2,
+    discard_media: Annotated[
+        bool, typer.Option("--discard-media", help="Delete the files when the tables are written.")
+    ] = False,
+    max_failed: MaxFailed = 0.5,
+) -> None:
+    """ResNet-152 and 3D ResNeXt-101 vectors of every video, from one decode."""
+    from howto100m.features.extract import extract_features
+
+    extract_features(
+        media,
+        resnet152,
+        resnext101,
+        output_2d,
+        output_3d,
+        status,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        mean=mean,
+        workers=workers,
+        discard_media=discard_media,
+        max_failed=max_failed,
+    )
+
+
+@app.command()
+def vocabulary(
+    clips: Annotated[Path, typer.Option(help="Folder of the clips table.")],
+    output: Output,
+    vectors: Annotated[str, typer.Option(help="Path or URL of word vectors, or `train`.")],
+    min_count: Annotated[int, typer.Option(min=1, help="Times a word must occur.")] = 1,
+    seed: Seed = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+) -> None:
+    """The words of the captions, with their vectors."""
+    from howto100m.embedding.vocabulary import build_vocabulary
+
+    build_vocabulary(
+        shard_paths(clips),
+        output,
+        status_path(output),
+        vectors=vectors,
+        min_count=min_count,
+        seed=seed,
+        workers=workers,
+    )
+
+
+@app.command()
+def pairs(
+    clips: Annotated[Path, typer.Option(help="Shard of the clips table.")],
+    features_2d: Annotated[Path, typer.Option(help="The shard's 2D vectors.")],
+    features_3d: Annotated[Path, typer.Option(help="The shard's 3D vectors.")],
+    vocabulary: Annotated[Path, typer.Option(help="The vocabulary.")],
+    output: Output,
+    min_seconds: Annotated[float, typer.Option(min=0, help="Seconds to grow a clip to.")] = 5.0,
+    min_words: Annotated[int, typer.Option(min=0, help="Words to grow a clip to.")] = 0,
+    max_words: MaxWords = 20,
+    max_failed: MaxFailed = 0.5,
+) -> None:
+    """Training pairs: grown clips, their pooled features, their word ids."""
+    from howto100m.features.pairs import pair_clips
+
+    pair_clips(
+        clips,
+        features_2d,
+        features_3d,
+        vocabulary,
+        output,
+        status_path(output),
+        min_seconds=min_seconds,
+        min_words=min_words,
+        max_words=max_words,
+        max_failed=max_failed,
+    )
+
+
+@app.command()
+def embedding(
+    pairs: Annotated[Path, typer.Option(help="Folder of the pairs table.")],
+    vocabulary: Annotated[Path, typer.Option(help="The vocabulary.")],
+    output: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    curve: Annotated[Path, typer.Option(help="Table of the loss.")],
+    status: Annotated[Path, typer.Option(help="Status table.")],
+    run: Annotated[str, typer.Option(help="Name of this training run.")] = "run",
+    dim: Annotated[int, typer.Option(min=1, help="Width of the joint space.")] = 4096,
+    max_words: MaxWords = 20,
+    videos_per_batch: Annotated[int, typer.Option(min=1, help="Videos a batch.")] = 32,
+    pairs_per_video: Annotated[int, typer.Option(min=1, help="Pairs of each video.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Draws from every video.")] = 15,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-4,
+    lr_decay: Annotated[float, typer.Option(help="Factor on it after each epoch.")] = 0.9,
+    loss: Annotated[str, typer.Option(help="max_margin or mil_nce.")] = "max_margin",
+    margin: Annotated[float, typer.Option(min=0, help="Margin of max_margin.")] = 0.1,
+    intra_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of negatives from the same video.")
+    ] = 0.5,
+    weighting: Annotated[str, typer.Option(help="code or paper.")] = "code",
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """Train the joint text-video embedding."""
+    from howto100m.embedding.train import train_embedding
+
+    train_embedding(
+        shard_paths(pairs),
+        vocabulary,
+        output,
+        curve,
+        status,
+        run=run,
+        dim=dim,
+        max_words=max_words,
+        videos_per_batch=videos_per_batch,
+        pairs_per_video=pairs_per_video,
+        epochs=epochs,
+        lr=lr,
+        lr_decay=lr_decay,
+        loss=loss,
+        margin=margin,
+        intra_share=intra_share,
+        weighting=weighting,
+        seed=seed,
+        device=device,
+    )
+
+
+@app.command()
+def evaluation(
+    checkpoint: Annotated[Path, typer.Option(help="Checkpoint of an embedding.")],
+    vocabulary: Annotated[Path, typer.Option(help="The vocabulary.")],
+    benchmark: Annotated[str, typer.Option(help="Name of the benchmark.")],
+    protocol: Annotated[str, typer.Option(help="retrieval or localization.")],
+    annotations: Annotated[
+        Path, typer.Option(help="Clip list (.csv), or folder of a CrossTask release.")
+    ],
+    features_2d: Annotated[Path, typer.Option(help="2D vectors of its videos.")],
+    features_3d: Annotated[Path, typer.Option(help="3D vectors of its videos.")],
+    metrics: Annotated[Path, typer.Option(help="Table of figures to write.")],
+    rankings: Annotated[Path, typer.Option(help="Table of queries to write.")],
+    status: Annotated[Path, typer.Option(help="Status table.")],
+    run: Annotated[str, typer.Option(help="Name of the training run.")] = "run",
+    max_words: MaxWords = 20,
+    ties: Annotated[str, typer.Option(help="mean, strict or official.")] = "mean",
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """Test an embedding on one benchmark: retrieval, or step localization."""
+    from howto100m.evaluation.evaluate import evaluate_embedding
+
+    evaluate_embedding(
+        checkpoint,
+        vocabulary,
+        benchmark,
+        protocol,
+        annotations,
+        features_2d,
+        features_3d,
+        metrics,
+        rankings,
+        status,
+        run=run,
+        max_words=max_words,
+        ties=ties,
+        seed=seed,
+        device=device,
+    )
+
+
+@app.command()
+def metrics(
+    evaluations: Annotated[
+        list[Path] | None, typer.Argument(help="Figures of one run on one benchmark each.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Table to write.")] = Path("metrics.parquet"),
+) -> None:
+    """The figures of all evaluations in one table."""
+    from howto100m import tables
+    from howto100m.shards import merge_tables
+
+    merge_tables(evaluations or [], output, tables.METRICS)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")],
+    output: Annotated[Path, typer.Option(help="HTML page to write.")],
+    settings: Annotated[str, typer.Option(help="The settings that made them, as JSON.")] = "{}",
+) -> None:
+    """One page: what came in, what was lost and why, what was learned."""
+    from howto100m.report.page import write_report
+
+    write_report(results, output, json.loads(settings))
+
+
+@contextmanager
+def _sites(world: Path | None, requests: Path | None) -> "Iterator[Door | None]":
+    """The stand-ins of a sample world while the block runs, or nothing: then the real sites."""
+    if world is None:
+        yield None
+        return
+    from howto100m.sample.sites import sites
+
+    with sites(world, log=requests) as door:
+        yield door
+
+
+@contextmanager
+def _youtube(options: str, world: Path | None, requests: Path | None) -> "Iterator[YouTube]":
+    from howto100m.videos.youtube import YouTube
+
+    with _sites(world, requests) as door:
+        yield YouTube(json.loads(options), door.proxy if door else None)
+
+
+def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
+    from howto100m.videos.select import Limits
+
+    return Limits(max_rank, min_views, max_duration)
+
+
+def main() -> None:
+    """Run a sub-command. Exit codes: 2 the user can mend it, 3 the stage had to stop."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", level=logging.INFO
+    )
+    if os.environ.get("HOWTO100M_DEBUG"):
+        logging.getLogger().setLevel(logging.DEBUG)
+    try:
+        app()
+    except (UserError, StageStopped) as error:
+        sys.stderr.write(f"howto100m: {error}\n")
+        sys.exit(2 if isinstance(error, UserError) else 3)

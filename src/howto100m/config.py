@@ -1,0 +1,97 @@
+"""Check the settings of config.yaml before any job starts."""
+
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from howto100m.kinds import UserError
+
+Settings = dict[str, Any]
+
+
+def resolve(config: Settings) -> Settings:
+    """The settings that hold: those of the sample world laid over the others, all checked.
+
+    Raises UserError with one line a mistake, each naming its key.
+    """
+    overlay = config.get("sample", {}).get("settings") if config.get("source") == "sample" else None
+    settings = _overlay(config, overlay or {})
+    mistakes = [_line(error) for error in _validator().iter_errors(settings)]
+    mistakes += [] if mistakes else _contradictions(settings)
+    if mistakes:
+        raise UserError("\n".join(f"config: {line}" for line in sorted(mistakes)))
+    return settings
+
+
+def _validator() -> Draft202012Validator:
+    schema = yaml.safe_load(Path(__file__).with_name("config.schema.yaml").read_text())
+    return Draft202012Validator(schema)
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+        merged[key] = _overlay(below[key], value) if both else value
+    return merged
+
+
+def _line(error: ValidationError) -> str:
+    """One line: which key, what is wrong with it, what may stand there."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    schema: Any = error.schema
+    instance: Any = error.instance
+    if error.validator == "additionalProperties":
+        known = list(schema.get("properties", {}))
+        unknown = [name for name in instance if name not in known]
+        return "; ".join(_unknown(_join(key, name), name, known) for name in unknown)
+    if error.validator == "required":
+        missing = [name for name in schema["required"] if name not in instance]
+        return f"{', '.join(_join(key, name) for name in missing)} is missing"
+    return f"{key or 'the file'}: {error.message}"
+
+
+def _unknown(key: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"{key} is no setting" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    found = [
+        f"evaluation.benchmarks.{name}.videos: {benchmark['videos']!r} is not one of"
+        f" evaluation.videos ({', '.join(settings['evaluation']['videos']) or 'none is named'})"
+        for name, benchmark in settings["evaluation"]["benchmarks"].items()
+        if benchmark["videos"] not in settings["evaluation"]["videos"]
+    ]
+    if settings["embedding"]["pairs_per_video"] * settings["embedding"]["videos_per_batch"] < 2:
+        found.append("embedding: a batch of one pair has no negatives; raise videos_per_batch")
+    return found
+
+
+def flags(settings: Mapping[str, Any]) -> str:
+    """Settings as flags of the sub-command: {"lr_decay": 0.9, "mean": [1, 2]} to text."""
+    parts: list[str] = []
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        parts += [f"--{name.replace('_', '-')}", *(str(v) for v in values)]
+    return shlex.join(parts)
+
+
+def use_this_python() -> None:
+    """Let the jobs of this process find the Python (and its programs) that runs it.
+
+    A job in an environment of its own still finds that one's first.
+    """
+    here = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])

@@ -1,0 +1,1 @@
+"""The report: counts, tables and plots on one page."""

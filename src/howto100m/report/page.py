@@ -1,0 +1,132 @@
+"""Put the report together: one HTML page that needs nothing else."""
+
+import json
+import logging
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+
+from howto100m.features.decode import still
+from howto100m.kinds import ItemError
+from howto100m.report import facts, plots
+from howto100m.report.counts import count_stages
+from howto100m.shards import whole_file
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = 8
+PACKAGES = ("howto100m", "snakemake", "torch", "torchvision", "av", "yt-dlp", "pyarrow", "duckdb")
+LARGER_IS_WORSE = frozenset({"median_rank"})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric of a benchmark: the value of each run, and what chance gives."""
+
+    benchmark: str
+    metric: str
+    protocol: str
+    values: tuple[float, ...]
+    chance: float
+    items: int
+    missing: int
+    baselines: tuple[tuple[str, float], ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over runs."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether every run is on the better side of chance."""
+        if self.metric in LARGER_IS_WORSE:
+            return max(self.values) < self.chance
+        return min(self.values) > self.chance
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example and its picture, a data: URL."""
+
+    example: facts.Example
+    picture: str
+
+
+def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
+    """Write the page from the tables under `results`; `settings` are printed as they are."""
+    counts = count_stages(results)
+    for count in counts:
+        if not count.adds_up:
+            log.error("%s: %d items in, %s expected: they do not add up",
+                      count.stage, count.items, count.expected)  # fmt: skip
+    figures = merge_runs(facts.metrics(results))
+    curves = facts.curves(results)
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("howto100m", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    page = templates.get_template("page.html.j2").render(
+        settings=json.dumps(settings, indent=2, ensure_ascii=False),
+        source=settings.get("source", ""),
+        features=settings.get("features", {}),
+        counts=counts,
+        corpus=facts.corpus(results),
+        categories=facts.categories(results),
+        curves=plots.loss_curves(curves) if len(curves) else "",
+        figures=figures,
+        charts=[_chart(f) for f in figures if f.metric in ("R@10", "median_rank", "recall")],
+        examples=_shown(facts.examples(results, EXAMPLES)),
+        versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
+    )
+    with whole_file(output) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def merge_runs(metrics: pa.Table) -> list[Figure]:
+    """A figure a benchmark and metric; the rows of baselines go beside it."""
+    rows = metrics.to_pylist()
+    figures: list[Figure] = []
+    for benchmark, metric in dict.fromkeys((r["benchmark"], r["metric"]) for r in rows):
+        mine = [r for r in rows if (r["benchmark"], r["metric"]) == (benchmark, metric)]
+        runs = [r for r in mine if r["run"] not in ("random", "uniform")]
+        baselines = {r["run"]: r["value"] for r in mine if r["run"] in ("random", "uniform")}
+        first = runs[0]
+        figures.append(
+            Figure(
+                benchmark,
+                metric,
+                first["protocol"],
+                tuple(r["value"] for r in runs),
+                first["chance"],
+                first["items"],
+                first["missing"],
+                tuple(baselines.items()),
+            )
+        )
+    return figures
+
+
+def _chart(figure: Figure) -> str:
+    values: dict[str, Sequence[float]] = {"runs": figure.values}
+    values |= {name: (value,) for name, value in figure.baselines}
+    return plots.against_chance(f"{figure.benchmark}: {figure.metric}", values, figure.chance)
+
+
+def _shown(examples: Sequence[facts.Example]) -> list[Shown]:
+    shown: list[Shown] = []
+    for example in examples:
+        try:
+            frame = still(Path(example.path), (example.start + example.end) / 2)
+        except ItemError as error:
+            log.warning("no picture of %s: %s", example.video_id, error)
+            continue
+        shown.append(Shown(example, plots.picture(frame)))
+    return shown

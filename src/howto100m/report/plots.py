@@ -1,0 +1,66 @@
+"""The report's pictures, each as text or bytes that stand in the page itself."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+mpl.use("svg")
+
+INK = "#1f4e79"
+ACCENT = "#c8553d"
+
+
+def loss_curves(curves: pa.Table) -> str:
+    """The loss by step, a line a run, smoothed over a hundredth of its steps; SVG."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    for run in sorted(set(curves["run"].to_pylist())):
+        rows = curves.filter(pa.compute.equal(curves["run"], run))
+        steps, losses = rows["step"].to_numpy(), rows["loss"].to_numpy()
+        window = max(1, len(losses) // 100)
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], smooth, label=run, linewidth=1.2)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def against_chance(name: str, values: Mapping[str, Sequence[float]], chance: float) -> str:
+    """One metric, a dot a run, with the level of chance as a line; SVG."""
+    figure = Figure(figsize=(3.2, 2.4), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, found) in enumerate(values.items()):
+        axes.scatter([place] * len(found), found, color=INK, zorder=3)
+        axes.annotate(label, (place, 0), xytext=(0, -14), textcoords="offset points", ha="center")
+    axes.axhline(chance, color=ACCENT, linestyle="--", linewidth=1)
+    axes.annotate("chance", (0.98, chance), xycoords=("axes fraction", "data"), color=ACCENT,
+                  ha="right", va="bottom")  # fmt: skip
+    axes.set_title(name, fontsize=10)
+    axes.set_xticks([])
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(-0.6, len(values) - 0.4)
+    return _svg(figure)
+
+
+def picture(frame: np.ndarray, width: int = 240) -> str:
+    """A frame [H, W, 3] (uint8, RGB), reduced to about `width` columns; a data: URL of a JPEG."""
+    step = max(1, frame.shape[1] // width)
+    buffer = io.BytesIO()
+    mpl.image.imsave(buffer, np.ascontiguousarray(frame[::step, ::step]), format="jpeg")
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with mpl.rc_context({"svg.hashsalt": "howto100m", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,152 @@
+"""Choose the tasks: the kept categories, then a visual verb (paper, section 3.1)."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from howto100m import tables
+from howto100m.kinds import ItemError, Kind, UserError
+from howto100m.shards import (
+    Outcome,
+    shard_of,
+    shard_path,
+    status_path,
+    write_status,
+    write_table,
+)
+from howto100m.tasks.verbs import Verb, decide, read_verbs
+from howto100m.tasks.wikihow import Page, WikiHow
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the tasks table."""
+
+    task_id: str
+    title: str
+    category_1: str
+    category_2: str
+    verb: str
+    visual: bool
+    reason: str
+
+
+def top_two(
+    categories: Iterable[str], parents: Mapping[str, str], kept: Collection[str]
+) -> tuple[str, str]:
+    """Level 1 and level 2 category of a page that is filed under `categories`.
+
+    A page may be filed in several trees: one under a kept category wins, else the first. ("", "")
+    where the tree knows none of its categories.
+    """
+    paths = [path for category in categories if (path := _climb(category, parents))]
+    for path in [p for p in paths if p[-1] in kept] + paths:
+        return path[-1], path[-2] if len(path) > 1 else ""
+    return "", ""
+
+
+def _climb(category: str, parents: Mapping[str, str]) -> list[str]:
+    """The way from a category up to its top one; empty where the tree does not know it."""
+    path: list[str] = []
+    while category in parents and category not in path:
+        path.append(category)
+        category = parents[category]
+    return path
+
+
+def select(
+    task_id: str,
+    title: str,
+    categories: tuple[str, str],
+    kept: Collection[str],
+    verbs: Mapping[str, Verb],
+) -> tuple[Task, Outcome]:
+    """Decide about one title. An empty `kept` leaves the category filter out."""
+    decision = decide(title, verbs)
+    if kept and categories[0] not in kept:
+        where = categories[0] or "no known category"
+        task = Task(task_id, title, *categories, decision.verb, False, f"category: {where}")
+        return task, Outcome.of(task_id, ItemError(Kind.OTHER_CATEGORY, where))
+    task = Task(task_id, title, *categories, decision.verb, decision.visual, decision.reason)
+    if decision.kind is None:
+        return task, Outcome(task_id)
+    return task, Outcome.of(task_id, ItemError(decision.kind, decision.reason))
+
+
+def mine_tasks(wikihow: WikiHow, output: Path, shards: int, kept: Collection[str]) -> None:
+    """Ask WikiHow for all its articles and write the shards of the tasks table."""
+    parents = wikihow.parents()
+    unknown = sorted(set(kept) - {name for name, parent in parents.items() if not parent})
+    if unknown:
+        raise UserError(f"tasks.categories names {unknown}, which WikiHow's category tree has not")
+    pages = list(wikihow.pages())
+    verbs = read_verbs()
+    chosen = [_select_page(page, parents, kept, verbs) for page in pages]
+    _log_counts(chosen)
+    for shard in range(shards):
+        _write(
+            shard_path(output, shard),
+            [both for both in chosen if shard_of(both[0].task_id, shards) == shard],
+        )
+
+
+def _select_page(
+    page: Page, parents: Mapping[str, str], kept: Collection[str], verbs: Mapping[str, Verb]
+) -> tuple[Task, Outcome]:
+    categories = top_two(page.categories, parents, kept)
+    return select(str(page.page_id), page.title, categories, kept, verbs)
+
+
+def select_titles(titles: Path, output: Path, kept: Collection[str]) -> None:
+    """Decide about the titles of a TSV file, and write one tasks table.
+
+    The header names the columns: `title`, and optionally `task_id` (else the line number),
+    `category_1`, `category_2`. Without categories the category filter is left out.
+    """
+    verbs = read_verbs()
+    rows = list(_read_titles(titles))
+    if not any(row[2][0] for row in rows):
+        log.warning("%s has no categories: the category filter is left out", titles)
+        kept = ()
+    chosen = [
+        select(task_id, title, categories, kept, verbs) for task_id, title, categories in rows
+    ]
+    _log_counts(chosen)
+    _write(output, chosen)
+
+
+def _read_titles(path: Path) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if "title" not in (reader.fieldnames or []):
+            raise UserError(f"{path}:1: the header must name a column `title`, separated by tabs")
+        for row in reader:
+            number = reader.line_num
+            if None in row or not row["title"]:
+                raise UserError(f"{path}:{number}: expected {reader.fieldnames}, found {row}")
+            categories = (row.get("category_1") or "", row.get("category_2") or "")
+            yield row.get("task_id") or str(number), row["title"], categories
+
+
+def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]]) -> None:
+    ordered = sorted(chosen, key=lambda both: both[0].task_id)
+    for one, other in pairwise(ordered):
+        if one[0].task_id == other[0].task_id:
+            raise UserError(
+                f"task_id {one[0].task_id} is given twice: {one[0].title!r}, {other[0].title!r}"
+            )
+    write_table(path, (asdict(task) for task, _ in ordered), tables.TASKS)
+    write_status(status_path(path), (outcome for _, outcome in ordered))
+
+
+def _log_counts(chosen: Iterable[tuple[Task, Outcome]]) -> None:
+    counts = Counter(outcome.kind or "kept" for _, outcome in chosen)
+    log.info(
+        "%d titles: %s", counts.total(), ", ".join(f"{n} {k}" for k, n in counts.most_common())
+    )

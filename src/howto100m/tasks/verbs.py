@@ -1,0 +1,117 @@
+"""The verb of a title, and whether what it names can be seen (paper, section 3.1).
+
+The paper keeps tasks whose primary verb is a physical action; its lists are not public. Here a verb
+is visual when at least half of its occurrences have a sense of WordNet's physical classes, unless a
+person has decided otherwise; verbs.tsv holds both.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from howto100m.kinds import Kind, UserError
+
+VERBS = Path(__file__).with_name("verbs.tsv")
+HEADER = ("verb", "share", "reviewed")
+MIN_SHARE = 0.5
+"""Share of physical senses from which a verb counts as visual."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_LEADERS = frozenset(
+    "how to not never always easily quickly safely really successfully just almost also".split()
+)
+_NOT_IMPERATIVE = re.compile(
+    r"\d+\s.*\b(?:ways?|tips?|steps?|reasons?|signs?|things|ideas|methods|facts|examples|types)\b"
+    r"|(?:what|why|when|who|where|which|is|are|can|does|do you|should|will|am i|quiz)\b"
+    r"|.*\?\s*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of verbs.tsv.
+
+    `share` is the share of physical senses (None where WordNet has no such verb); `reviewed` is a
+    person's decision, "visual" or "abstract", or "" where there is none.
+    """
+
+    share: float | None
+    reviewed: str
+
+    @property
+    def visual(self) -> bool:
+        """Whether tasks with this verb are kept."""
+        if self.reviewed:
+            return self.reviewed == "visual"
+        return self.share is not None and self.share >= MIN_SHARE
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a title: its verb ("" if none), whether it stays, and why."""
+
+    verb: str
+    visual: bool
+    reason: str
+    kind: Kind | None = None
+
+
+def read_verbs(path: Path = VERBS) -> dict[str, Verb]:
+    """Read verbs.tsv. Raises UserError that names the malformed line."""
+    verbs: dict[str, Verb] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if tuple(lines[0].split("\t")) != HEADER:
+        raise UserError(f"{path}: the first line must be {'<TAB>'.join(HEADER)}")
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            verb, share, reviewed = line.split("\t")
+            if reviewed not in ("", "visual", "abstract"):
+                raise ValueError(reviewed)
+            verbs[verb] = Verb(float(share) if share else None, reviewed)
+        except ValueError:
+            raise UserError(
+                f"{path}:{number}: expected verb, share (0 to 1 or empty) and reviewed (visual,"
+                f" abstract or empty), separated by tabs; found {line!r}"
+            ) from None
+    return verbs
+
+
+def head_verb(title: str, verbs: Mapping[str, Verb]) -> str:
+    """The imperative that a title opens with, or "" where it opens with none.
+
+    "How to", negations and adverbs before it are passed over; a hyphenated head counts by its last
+    part ("Deep-Fry"); a head with an article stuck to it ("Makea") counts without it.
+    """
+    for word in _WORD.findall(title.lower())[:6]:
+        if word in _LEADERS:
+            continue
+        found = _known(word, verbs)
+        if found:
+            return found
+        if word.endswith("ly"):
+            continue
+        return ""
+    return ""
+
+
+def _known(word: str, verbs: Mapping[str, Verb]) -> str:
+    forms = [word, word.rsplit("-", 1)[-1], word.replace("-", "")]
+    forms += [word.removesuffix(article) for article in ("an", "a", "the", "your")]
+    return next((form for form in forms if form in verbs), "")
+
+
+def decide(title: str, verbs: Mapping[str, Verb]) -> Decision:
+    """Whether a title names a physical action, and which verb says so."""
+    bare = re.sub(r"^\s*how\s+to\s+", "", title, flags=re.IGNORECASE).strip()
+    if _NOT_IMPERATIVE.match(bare):
+        return Decision("", False, "a question or a list", Kind.NO_VERB)
+    verb = head_verb(bare, verbs)
+    if not verb:
+        return Decision("", False, "no verb at its head", Kind.NO_VERB)
+    row = verbs[verb]
+    why = f"reviewed: {row.reviewed}" if row.reviewed else f"{row.share:.0%} physical senses"
+    if row.visual:
+        return Decision(verb, True, why)
+    return Decision(verb, False, why, Kind.NOT_VISUAL)

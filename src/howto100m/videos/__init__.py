@@ -1,0 +1,1 @@
+"""Videos: YouTube search, the choice of videos, their media files."""

@@ -1,0 +1,99 @@
+"""Fetch the media of the videos that have subtitles, or take a folder of one's own."""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from howto100m import tables
+from howto100m.features.decode import probe
+from howto100m.kinds import ItemError, Kind, UserError
+from howto100m.shards import (
+    Journal,
+    Outcome,
+    Row,
+    read_table,
+    run_items,
+    status_path,
+    write_status,
+    write_table,
+)
+from howto100m.videos.youtube import YouTube
+
+log = logging.getLogger(__name__)
+
+DURATION_SLACK = 2.0
+"""Seconds by which a file may fall short of the announced duration, which is a rounded one."""
+ENDINGS = frozenset(".mp4 .m4v .mkv .mov .webm .avi .flv .mpg .mpeg .ts".split())
+
+
+def download_media(
+    subtitles: Path, output: Path, folder: Path, youtube: YouTube, *, height: int, max_failed: float
+) -> None:
+    """Download every video of a subtitles shard into `folder`; write its shard of the media table.
+
+    Only the video stream is fetched. A file counts once it was opened and is about as long as
+    announced.
+    """
+    journal = Journal(output.with_suffix(".journal.jsonl"), {"height": height})
+    videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def download(video: Row) -> list[Row]:
+        video_id, announced = video["video_id"], video["duration"]
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            fetched = youtube.download(video_id, Path(part), height)
+            row = describe(video_id, fetched)
+            if row["duration"] < announced - DURATION_SLACK:
+                raise ItemError(
+                    Kind.NETWORK, f"{row['duration']:.1f} s arrived of {announced:g} s announced"
+                )
+            kept = fetched.replace(folder / fetched.name)
+        return [row | {"path": str(kept)}]
+
+    rows, outcomes = run_items(
+        "videos downloaded",
+        videos,
+        download,
+        journal=journal,
+        attempts=3,
+        wait=10.0,
+        max_failed=max_failed,
+    )
+    _write(output, rows, outcomes)
+    journal.remove()
+
+
+def collect_media(folder: Path, output: Path) -> None:
+    """Describe the video files of a folder as a media table; a file's id is its name, bare."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of video files")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS)
+    if not files:
+        raise UserError(f"{folder} holds no video file ({' '.join(sorted(ENDINGS))})")
+    rows, outcomes = run_items(
+        "videos opened", {p.stem: p for p in files}, lambda path: [describe(path.stem, path)]
+    )
+    _write(output, rows, outcomes)
+
+
+def describe(video_id: str, path: Path) -> Row:
+    """Open a video file; return its row of the media table. Raises ItemError (corrupt)."""
+    info = probe(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "video_id": video_id,
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": digest,
+        "width": info.width,
+        "height": info.height,
+        "duration": info.duration,
+    }
+
+
+def _write(output: Path, rows: Iterable[Row], outcomes: Iterable[Outcome]) -> None:
+    write_table(output, rows, tables.MEDIA)
+    write_status(status_path(output), outcomes)

@@ -1,0 +1,112 @@
+"""Settings: one clear line for each mistake, before any job starts."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from howto100m.config import flags, resolve
+from howto100m.kinds import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return loaded
+
+
+def mistakes(config: dict[str, Any]) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        resolve(config)
+    return str(caught.value).splitlines()
+
+
+def test_the_papers_settings_hold_in_live_mode(config: dict[str, Any]) -> None:
+    live = resolve(config | {"source": "live"})
+    assert live["search"]["results"] == live["videos"]["max_rank"] == 200
+    assert (live["videos"]["min_views"], live["videos"]["max_duration"]) == (100, 2000)
+    assert live["subtitles"]["min_words"] == 100
+    assert len(live["tasks"]["categories"]) == 12
+    assert live["embedding"]["dim"] == 4096 and live["embedding"]["epochs"] == 15
+
+
+def test_the_sample_takes_the_place_of_some_settings_only(config: dict[str, Any]) -> None:
+    sample = resolve(config)
+    assert sample["embedding"]["dim"] < 4096
+    assert sample["embedding"]["margin"] == config["embedding"]["margin"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("serch", {}, "config: serch is no setting (did you mean search?)"),
+        ("videos.min_view", 9, "config: videos.min_view is no setting (did you mean min_views?)"),
+        ("videos.min_views", -1, "config: videos.min_views: -1 is less than the minimum of 0"),
+        ("media.keep", "yes", "config: media.keep: 'yes' is not of type 'boolean'"),
+        ("source", "moon", "config: source: 'moon' is not one of ['sample', 'live']"),
+        (
+            "subtitles.kinds",
+            ["asr", "asr"],
+            "config: subtitles.kinds: ['asr', 'asr'] has non-unique elements",
+        ),
+        (
+            "evaluation.benchmarks",
+            {"mine": {"videos": "folder", "protocol": "retrieval", "annotations": "x.csv"}},
+            "config: evaluation.benchmarks.mine.videos: 'folder' is not one of evaluation.videos "
+            + "(none is named)",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(
+    config: dict[str, Any], key: str, value: Any, line: str
+) -> None:
+    config["source"] = "live"
+    place = config
+    *folders, last = key.split(".")
+    for folder in folders:
+        place = place[folder]
+    place[last] = value
+    assert mistakes(config) == [line]
+
+
+def test_mistakes_in_the_samples_settings_are_found(config: dict[str, Any]) -> None:
+    config["sample"]["settings"]["videos"] = {"min_views": "many"}
+    assert mistakes(config) == ["config: videos.min_views: 'many' is not of type 'integer'"]
+
+
+def test_every_setting_must_be_there(config: dict[str, Any]) -> None:
+    broken = copy.deepcopy(config)
+    del broken["search"], broken["pairs"]["min_words"]
+    assert mistakes(broken) == ["config: pairs.min_words is missing", "config: search is missing"]
+
+
+def test_flags_are_named_as_the_settings() -> None:
+    assert flags({"lr_decay": 0.9, "mean": [1, 2]}) == "--lr-decay 0.9 --mean 1 2"
+
+
+def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "-n", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_mistake_ends_snakemake_before_any_job() -> None:
+    run = snakemake("--config", "serch=1")
+    assert run.returncode == 1
+    assert "config: serch is no setting (did you mean search?)" in run.stderr.splitlines()
+    assert "rule " not in run.stdout + run.stderr
+
+
+@pytest.mark.heavy
+def test_the_real_thing_is_planned_without_the_network() -> None:
+    run = snakemake("--quiet", "rules", "--config", "source=live")
+    assert run.returncode == 0, run.stderr
+    jobs = dict(line.split() for line in run.stdout.splitlines() if len(line.split()) == 2)
+    assert jobs["search_tasks"] == "256"
+    assert jobs["extract_features"] == "1200"
+    assert "make_sample" not in jobs

@@ -1,0 +1,127 @@
+"""Tasks: the category filter, the verb filter, titles of one's own."""
+
+from pathlib import Path
+
+import pytest
+
+from howto100m.kinds import Kind, UserError
+from howto100m.shards import read_table, status_path
+from howto100m.tasks.select import select, select_titles, top_two
+from howto100m.tasks.verbs import Verb, decide, head_verb, read_verbs
+from howto100m.tasks.wikihow import read_tree
+
+TREE = """* Food and Entertaining
+** Drinks
+*** Coffee
+** Baking
+* Relationships
+** Dating
+"""
+
+
+@pytest.fixture(scope="module")
+def verbs() -> dict[str, Verb]:
+    return read_verbs()
+
+
+@pytest.mark.parametrize(
+    ("title", "verb"),
+    [
+        ("Make Coffee", "make"),
+        ("How to Paint Furniture", "paint"),
+        ("how to  fold a Towel", "fold"),
+        ("Properly Clean a Cat's Ears", "clean"),
+        ("Quickly and Safely Jump Start a Car", ""),
+        ("Not Burn Rice", "burn"),
+        ("Deep-Fry a Turkey", "deep-fry"),
+        ("Makea Kite", "make"),
+        ("Café au Lait", ""),
+        ("", ""),
+        ("😀 🎉", ""),
+    ],
+)
+def test_the_verb_is_the_imperative_at_the_head(
+    title: str, verb: str, verbs: dict[str, Verb]
+) -> None:
+    assert head_verb(title, verbs) == verb
+
+
+@pytest.mark.parametrize("title", ["Make Coffee", "Build a Shelf", "Change a Tire", "Knit a Scarf"])
+def test_physical_verbs_stay(title: str, verbs: dict[str, Verb]) -> None:
+    assert decide(title, verbs).kind is None
+
+
+@pytest.mark.parametrize("title", ["Be Happy", "Accept Yourself", "Feel Better", "Know If He Lies"])
+def test_the_papers_abstract_verbs_go(title: str, verbs: dict[str, Verb]) -> None:
+    assert decide(title, verbs).kind is Kind.NOT_VISUAL
+
+
+@pytest.mark.parametrize(
+    "title", ["10 Ways to Make Coffee", "What Is a Latte?", "Can You Freeze Milk?", "Is It Done"]
+)
+def test_questions_and_lists_go(title: str, verbs: dict[str, Verb]) -> None:
+    assert decide(title, verbs).kind is Kind.NO_VERB
+
+
+def test_a_reviewed_decision_wins_over_the_rule() -> None:
+    verbs = {"make": Verb(0.1, "visual"), "grab": Verb(0.9, "abstract"), "half": Verb(0.5, "")}
+    assert decide("Make Tea", verbs).visual
+    assert not decide("Grab Attention", verbs).visual
+    assert decide("Half It", verbs).visual
+    assert not decide("Half It", verbs | {"half": Verb(0.49, "")}).visual
+
+
+def test_a_malformed_verbs_file_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "verbs.tsv"
+    path.write_text("verb\tshare\treviewed\nmake\t0.5\t\nbake\tmuch\t\n")
+    with pytest.raises(UserError, match=r"verbs\.tsv:3: expected verb.*bake"):
+        read_verbs(path)
+
+
+def test_a_page_has_the_two_upper_levels_of_a_kept_category() -> None:
+    parents = read_tree(TREE)
+    kept = {"Food and Entertaining"}
+    assert top_two(["Coffee"], parents, kept) == ("Food and Entertaining", "Drinks")
+    assert top_two(["Dating", "Coffee"], parents, kept) == ("Food and Entertaining", "Drinks")
+    assert top_two(["Food and Entertaining"], parents, kept) == ("Food and Entertaining", "")
+    assert top_two(["Dating"], parents, kept) == ("Relationships", "Dating")
+    assert top_two(["Unheard Of"], parents, kept) == ("", "")
+
+
+def test_a_loop_in_the_tree_ends() -> None:
+    assert top_two(["a"], {"a": "b", "b": "a"}, ()) == ("b", "a")
+
+
+def test_the_category_filter_comes_before_the_verb(verbs: dict[str, Verb]) -> None:
+    task, outcome = select("1", "Make Peace", ("Relationships", ""), {"Health"}, verbs)
+    assert not task.visual and outcome.kind is Kind.OTHER_CATEGORY
+    task, outcome = select("1", "Make Peace", ("Relationships", ""), (), verbs)
+    assert task.visual and outcome.kind is None
+
+
+def test_titles_of_ones_own(tmp_path: Path) -> None:
+    titles = tmp_path / "titles.tsv"
+    titles.write_text('task_id\ttitle\n7\tMake "Tea"\n8\tBe <b>Happy</b>\n9\t../../etc/passwd\n')
+    output = tmp_path / "tasks.parquet"
+    select_titles(titles, output, {"Health"})
+    rows = {row["task_id"]: row for row in read_table(output).to_pylist()}
+    assert rows["7"]["visual"] and rows["7"]["title"] == 'Make "Tea"'
+    assert not rows["8"]["visual"] and not rows["9"]["visual"]
+    status = read_table(status_path(output)).to_pylist()
+    assert [s["kind"] for s in status] == [None, "not_visual", "no_verb"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("name\nMake Tea\n", r"t\.tsv:1: the header must name a column `title`"),
+        ("task_id\ttitle\n1\tMake Tea\n2\n", r"t\.tsv:3: expected"),
+        ("task_id\ttitle\n1\tMake Tea\n1\tFold Paper\n", "task_id 1 is given twice"),
+    ],
+)
+def test_malformed_titles_are_named(tmp_path: Path, text: str, line: str) -> None:
+    titles = tmp_path / "t.tsv"
+    titles.write_text(text)
+    with pytest.raises(UserError, match=line):
+        select_titles(titles, tmp_path / "out.parquet", ())
+    assert not (tmp_path / "out.parquet").exists()
