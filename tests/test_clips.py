@@ -201,7 +201,10 @@ def test_vtt_files_of_ones_own(tmp_path: Path) -> None:
         ("one", "fold"),
     ]
     with pytest.raises(UserError, match="another file has the id one"):
-        read_clips([tmp_path, tmp_path / "one.vtt"], tmp_path / "clips.parquet", max_failed=0.5)
+        read_clips([tmp_path, tmp_path / "one.en.vtt"], tmp_path / "clips.parquet", max_failed=0.5)
+    with pytest.raises(UserError, match="nowhere is no file"):
+        read_clips([tmp_path / "nowhere"], tmp_path / "clips.parquet", max_failed=0.5)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.vtt file"):
         read_clips([tmp_path / "empty"], tmp_path / "clips.parquet", max_failed=0.5)
 

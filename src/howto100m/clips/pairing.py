@@ -48,7 +48,9 @@ def read_clips(vtt: Sequence[Path], output: Path, max_failed: float) -> None:
     A file's id is its name up to the first dot. Raises UserError when there is no file, or two with one id.
     """
     tracks: dict[str, Callable[[], str]] = {}
-    for path in (file for p in vtt for file in ([p] if p.is_file() else sorted(p.glob("*.vtt")))):
+    for path in (file for p in vtt for file in (sorted(p.glob("*.vtt")) if p.is_dir() else [p])):
+        if not path.is_file():
+            raise UserError(f"{path} is no file")
         video_id = path.name.split(".")[0]
         if video_id in tracks:
             raise UserError(

@@ -99,7 +99,6 @@ class YouTube:
             "extractor_retries": 2,
             "file_access_retries": 2,
             "socket_timeout": 30,
-            "ignore_no_formats_error": True,
             "extractor_args": {"youtube": _ONE_REQUEST, "youtubetab": {"skip": ["webpage"]}},
             **(options or {}),
         }
@@ -160,7 +159,6 @@ class YouTube:
             "format": "bv/bv*",
             "format_sort": [f"res:{height}", "vcodec:h264"],
             "outtmpl": {"default": str(folder / "%(id)s.%(ext)s")},
-            "ignore_no_formats_error": False,
             "overwrites": True,
         }
         with self._verdicts(), yt_dlp.YoutubeDL(options) as site:

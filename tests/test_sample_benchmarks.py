@@ -1,0 +1,90 @@
+import csv
+from collections import defaultdict
+
+import pytest
+
+from howto100m.kinds import UserError
+from howto100m.sample.benchmarks import MAX_VIDEOS, held_out_tasks, make_benchmarks
+from howto100m.sample.make import make_sample
+from howto100m.sample.narration import caption
+from howto100m.sample.world import World, make_world
+
+
+def captions(tasks):
+    return [caption(s.scene) for t in tasks for v in t.videos for s in v.steps if s.scene]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_default_list_is_long_enough_and_says_nothing_twice(seed):
+    tasks = held_out_tasks(seed, 10)
+    texts = captions(tasks)
+    assert len(texts) == len(set(texts)) >= 35
+    assert sum(video.seconds for task in tasks for video in task.videos) < 250
+    assert [len(task.videos) for task in tasks] == [4, 3, 3]
+    assert any(sum(bool(s.scene) for s in v.steps) < 4 for t in tasks for v in t.videos)
+    names = [name for task in tasks for name in task.steps]
+    assert len(names) == len(set(names)) == 12
+
+
+def test_the_largest_list_says_nothing_twice_and_no_list_is_larger():
+    texts = captions(held_out_tasks(0, MAX_VIDEOS))
+    assert len(texts) == len(set(texts))
+    for wrong in (0, MAX_VIDEOS + 1):
+        with pytest.raises(UserError, match="held_out"):
+            held_out_tasks(0, wrong)
+
+
+def test_no_search_finds_a_held_out_video():
+    ids = {video.video_id for task in held_out_tasks(4, 20) for video in task.videos}
+    assert len(ids) == 20
+    assert not ids & make_world(4, 40).videos.keys()
+
+
+def test_steps_last_four_or_five_seconds_with_background_between():
+    for task in held_out_tasks(0, 10):
+        for video in task.videos:
+            assert [bool(step.scene) for step in video.steps] == [
+                n % 2 == 1 for n in range(len(video.steps))
+            ]
+            assert {s.end - s.start for s in video.steps if s.scene} <= {4, 5}
+            assert video.steps[-1].end == video.seconds
+
+
+def test_the_files_have_the_forms_of_the_releases(tmp_path):
+    tasks = held_out_tasks(2, 1)
+    make_benchmarks(tmp_path, 2, 1, 1)
+    (video,) = tasks[0].videos
+    assert [p.stem for p in (tmp_path / "videos").iterdir()] == [video.video_id]
+    with (tmp_path / "retrieval.csv").open() as file:
+        assert file.readline() == "end,start,task,text,video_id\n"
+        rows = list(csv.reader(file))
+    assert [row[3] for row in rows] == captions(tasks)
+    assert all(int(row[0]) > int(row[1]) for row in rows)
+    release = tmp_path / "crosstask"
+    block = (release / "tasks_primary.txt").read_text()
+    number, title, url, steps, names, blank, end = block.split("\n")
+    assert (number, int(steps), blank, end) == (tasks[0].task_id, 4, "", "")
+    assert tuple(names.split(",")) == tasks[0].steps
+    assert url == f"https://www.wikihow.com/{title.replace(' ', '-')}"
+    address = f"https://www.youtube.com/watch?v={video.video_id}"
+    assert (release / "videos.csv").read_text() == f"{number},{video.video_id},{address}\n"
+    assert (release / "videos_val.csv").read_text() == ""
+    notes = (release / "annotations" / f"{number}_{video.video_id}.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in notes] == ["1", "2", "3", "4"]
+    assert [tuple(map(float, line.split(",")[1:])) for line in notes] == [
+        (float(row[1]), float(row[0])) for row in rows
+    ]
+
+
+@pytest.mark.heavy
+def test_the_sample_is_whole_and_the_world_is_written_last(tmp_path):
+    make_sample(tmp_path, 3, 6, 2, 2)
+    world = World.load(tmp_path / "world.json")
+    media = defaultdict(set)
+    for path in tmp_path.rglob("*.mp4"):
+        media[path.parent.relative_to(tmp_path).as_posix()].add(path.stem)
+    assert media["media"] == {v.video_id for v in world.videos.values() if v.steps}
+    assert len(media["media"]) == 7
+    assert len(media["benchmarks/videos"]) == 2
+    written = (tmp_path / "world.json").stat().st_mtime_ns
+    assert all(path.stat().st_mtime_ns <= written for path in tmp_path.rglob("*.mp4"))
