@@ -1,0 +1,69 @@
+"""What the embedding learns from: max-margin ranking (the paper's) and MIL-NCE."""
+
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+
+class Weighting(StrEnum):
+    """Whose form of a loss: the authors' code, or their paper's formula."""
+
+    CODE = "code"
+    PAPER = "paper"
+
+
+def pair_weights(
+    videos: int, pairs_per_video: int, intra_share: float, weighting: Weighting
+) -> tuple[float, float]:
+    """Weights of negatives of the same video and of other videos, for videos x n pairs.
+
+    Both forms give negatives of the same video the share `intra_share` of the whole weight. The
+    code counts a pair itself among them, the paper's formula (appendix B) does not and comes out
+    larger by n / (n - 1); the scale is the code's (mean weight 1) in both. Shares 0 and 1 work.
+    """
+    intra, inter = videos * intra_share, videos * (1 - intra_share) / max(videos - 1, 1)
+    if weighting is Weighting.PAPER:
+        intra *= pairs_per_video / (pairs_per_video - 1)
+    return intra, inter
+
+
+def max_margin(
+    scores: Tensor,
+    pairs_per_video: int,
+    margin: float,
+    intra_share: float,
+    weighting: Weighting = Weighting.CODE,
+) -> Tensor:
+    """The paper's ranking loss on similarities [N, N] of N pairs, those of a video contiguous.
+
+    Mean over all entries of weight * (relu(margin + s_ij - s_ii) + relu(margin + s_ij - s_jj)). The
+    diagonal adds a constant, as in the official code. One pair a video: all weights are 1.
+    """
+    own = scores.diagonal()
+    ranked = (margin + scores - own[:, None]).relu() + (margin + scores - own).relu()
+    if pairs_per_video == 1:
+        return ranked.mean()
+    videos = len(scores) // pairs_per_video
+    intra, inter = pair_weights(videos, pairs_per_video, intra_share, weighting)
+    video = torch.arange(len(scores), device=scores.device) // pairs_per_video
+    same = video[:, None] == video
+    return (ranked * torch.where(same, intra, inter)).mean()
+
+
+def mil_nce(scores: Tensor, weighting: Weighting = Weighting.CODE) -> Tensor:
+    """MIL-NCE (Miech et al. 2020) on dot products [B, B * K], rows = clips, columns = captions.
+
+    A clip's K candidate captions are contiguous. The negatives are the other clips' captions and
+    the other clips with its captions. The authors' code counts the positives twice among the
+    terms of the denominator, the paper's formula once.
+    """
+    clips = len(scores)
+    cube = scores.view(clips, clips, -1)
+    own = torch.arange(clips, device=scores.device)
+    positives = cube[own, own].logsumexp(dim=1)
+    across = cube.transpose(0, 1)
+    if weighting is Weighting.PAPER:
+        across = across.masked_fill((own[:, None] == own)[:, :, None], -torch.inf)
+    everything = torch.cat((cube, across), dim=1).flatten(1).logsumexp(dim=1)
+    return (everything - positives).mean()

@@ -1,0 +1,248 @@
+"""The words of the captions and their vectors: what turns a caption into numbers."""
+
+import gzip
+import logging
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from gensim.models import KeyedVectors, Word2Vec
+
+from howto100m import tables
+from howto100m.kinds import ItemError, Kind, UserError
+from howto100m.shards import Outcome, read_table, write_status, write_table
+
+log = logging.getLogger(__name__)
+
+Vectors = npt.NDArray[np.float32]
+
+TRAIN = "train"
+"""The setting `vectors` that asks for vectors learned from the captions themselves."""
+
+_WORD = re.compile(r"[\w']+")
+_NORM = 2.0
+_TOKENS_SEEN = 2_000_000
+
+
+def tokenize(text: str) -> list[str]:
+    """The words of a caption, case kept, as the official loader cuts them: `[\\w']+`."""
+    return _WORD.findall(text)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Word ids 1..n and the vectors [n + 1, 300] they point to; row 0 is zeros, the padding."""
+
+    ids: Mapping[str, int]
+    vectors: Vectors
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read a vocabulary table. Raises UserError when it is missing or damaged."""
+        table = read_table(path).combine_chunks()
+        words = table["word"].to_pylist()
+        vectors = np.zeros((len(words) + 1, tables.WORD_DIM), np.float32)
+        stored = b"".join(table["vector"].to_pylist())
+        vectors[1:] = np.frombuffer(stored, "<f4").reshape(len(words), tables.WORD_DIM)
+        return cls({word: i for i, word in enumerate(words, 1)}, vectors)
+
+    def encode(self, text: str, max_words: int) -> list[int]:
+        """The ids of a text's words; unknown words go first, then what is beyond `max_words`."""
+        known = (self.ids.get(word) for word in tokenize(text))
+        return [i for i in known if i is not None][:max_words]
+
+
+def build_vocabulary(
+    clips: Sequence[Path],
+    output: Path,
+    status: Path,
+    *,
+    vectors: str,
+    min_count: int,
+    seed: int,
+    workers: int,
+) -> None:
+    """Write the words of the clip tables that have a vector, the most frequent first.
+
+    A word's id is its row + 1. `vectors` is "train" (Word2Vec on the captions) or a file:
+    word2vec's binary form (.bin, .bin.gz), its text form (.txt, .vec, also .gz) or a gensim file.
+    Words rarer than `min_count`, and words the file does not have, are skipped as no_vector.
+    `workers` processes count; the result does not depend on their number.
+    Raises UserError when the file is missing or damaged, or no word is left.
+    """
+    counts = _count(clips, workers)
+    frequent = {word: n for word, n in counts.items() if n >= min_count}
+    log.info("%d distinct words, %d at least %d times", len(counts), len(frequent), min_count)
+    if not frequent:
+        raise UserError(f"no word occurs {min_count} times: lower vocabulary.min_count")
+    if vectors == TRAIN:
+        found = _train(clips, frequent, seed)
+    else:
+        found = _read_vectors(Path(vectors), frequent)
+        if not found:
+            raise UserError(f"{vectors} has a vector for none of the {len(frequent)} words")
+    rows = [
+        {"word": word, "count": n, "vector": found[word].astype("<f4").tobytes()}
+        for word, n in frequent.items()
+        if word in found
+    ]
+    log.info("%d words with a vector, from %s", len(rows), vectors)
+    write_table(output, rows, tables.VOCABULARY)
+    write_status(status, (_outcome(w, n, min_count, w in found) for w, n in counts.items()))
+
+
+def _outcome(word: str, count: int, min_count: int, found: bool) -> Outcome:
+    if found:
+        return Outcome(word)
+    rare = f"occurs {count} times, fewer than {min_count}"
+    reason = rare if count < min_count else "not among the vectors"
+    return Outcome.of(word, ItemError(Kind.NO_VECTOR, reason))
+
+
+def _count(clips: Sequence[Path], workers: int) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    if workers > 1 and len(clips) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            for counts in pool.map(_count_shard, clips):
+                total.update(counts)
+    else:
+        for path in clips:
+            total.update(_count_shard(path))
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _count_shard(path: Path) -> Counter[str]:
+    texts = read_table(path, ["text"])["text"].to_pylist()
+    return Counter(word for text in texts for word in tokenize(text))
+
+
+@dataclass(frozen=True)
+class _Narrations:
+    """The known words of each video, in order: a corpus that is read anew at every pass.
+
+    A whole narration is one sentence, for a caption alone (4 words on average) is hardly a context.
+    """
+
+    clips: Sequence[Path]
+    known: Mapping[str, int]
+    longest: int = 10_000
+    """Words gensim takes of one sentence; it drops the rest without a word."""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for path in self.clips:
+            table = read_table(path, ["video_id", "text"])
+            lines = zip(table["video_id"].to_pylist(), table["text"].to_pylist(), strict=True)
+            for _, of_video in groupby(lines, key=lambda line: line[0]):
+                words = [w for _, text in of_video for w in tokenize(text) if w in self.known]
+                for first in range(0, len(words), self.longest):
+                    yield words[first : first + self.longest]
+
+
+def _crc32(text: str) -> int:
+    """A hash that does not change from process to process, unlike Python's own."""
+    return zlib.crc32(text.encode())
+
+
+def _train(clips: Sequence[Path], counts: dict[str, int], seed: int) -> dict[str, Vectors]:
+    """Skip-gram vectors of the captions, the same at every run with the same seed.
+
+    One worker, for the order of updates must not depend on threads; more passes over a small
+    corpus. The vectors are centred, since those of a small corpus share one large component that
+    tells no word from another, and scaled to the length that GoogleNews vectors have (about 2), so
+    that the text layer meets inputs of one size whatever they come from.
+    """
+    total = sum(counts.values())
+    epochs = min(max(_TOKENS_SEEN // total, 5), 100)
+    log.info("training word vectors on %d words, %d passes", total, epochs)
+    model = Word2Vec(
+        vector_size=tables.WORD_DIM,
+        sg=1,
+        window=5,
+        negative=10,
+        sample=0,
+        min_count=1,
+        workers=1,
+        seed=seed,
+        hashfxn=_crc32,
+    )
+    model.build_vocab_from_freq(counts, corpus_count=total)
+    model.train(_Narrations(clips, counts), total_words=total, epochs=epochs)
+    vectors = np.stack([model.wv[word] for word in counts])
+    vectors -= vectors.mean(axis=0)
+    lengths = np.linalg.norm(vectors, axis=1).mean()
+    vectors *= _NORM / max(float(lengths), 1e-12)
+    return dict(zip(counts, vectors, strict=True))
+
+
+def _read_vectors(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
+    """The vectors of the wanted words, out of a file that may be larger than memory."""
+    endings = [suffix for suffix in path.suffixes if suffix != ".gz"][-1:]
+    readers: dict[str, Callable[[BinaryIO], Iterator[tuple[str, Vectors]]]] = {
+        ".bin": _read_binary,
+        ".txt": _read_text,
+        ".vec": _read_text,
+    }
+    reader = readers.get("".join(endings))
+    try:
+        if reader is None:
+            return _read_gensim(path, wanted)
+        door = gzip.open if path.suffix == ".gz" else Path.open
+        with cast("BinaryIO", door(path, "rb")) as file:
+            found = {word: vector for word, vector in reader(file) if word in wanted}
+    except FileNotFoundError:
+        raise UserError(f"word vectors {path} do not exist: set vocabulary.vectors") from None
+    except UserError:
+        raise
+    except Exception as error:  # damage shows in the decompressor, the header, the unpickler ...
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(f"{path} holds no whole table of word vectors ({reason})") from None
+    return found
+
+
+def _read_binary(file: BinaryIO) -> Iterator[tuple[str, Vectors]]:
+    words, dim = _header(file)
+    for _ in range(words):
+        word = bytearray()
+        while (byte := file.read(1)) != b" ":
+            if not byte:
+                raise EOFError("it ends within a word")
+            word += byte
+        vector = file.read(4 * dim)
+        if len(vector) < 4 * dim:
+            raise EOFError("it ends within a vector")
+        yield word.strip().decode(errors="replace"), np.frombuffer(vector, "<f4")
+
+
+def _read_text(file: BinaryIO) -> Iterator[tuple[str, Vectors]]:
+    words, dim = _header(file)
+    for _ in range(words):
+        word, *numbers = file.readline().decode(errors="replace").rstrip().split(" ")
+        if len(numbers) != dim:
+            raise EOFError(f"a line of {len(numbers)} numbers, {dim} were announced")
+        yield word, np.array(numbers, np.float32)
+
+
+def _header(file: BinaryIO) -> tuple[int, int]:
+    words, dim = (int(number) for number in file.readline(64).split())
+    _check_dim(dim)
+    return words, dim
+
+
+def _read_gensim(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
+    vectors = KeyedVectors.load(str(path), mmap="r")
+    vectors = getattr(vectors, "wv", vectors)
+    _check_dim(vectors.vector_size)
+    return {word: np.array(vectors[word], np.float32) for word in wanted if word in vectors}
+
+
+def _check_dim(dim: int) -> None:
+    if dim != tables.WORD_DIM:
+        raise UserError(f"word vectors of {dim} numbers: the model takes {tables.WORD_DIM}")

@@ -1,0 +1,165 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from feature_tables import make_pairs
+from howto100m.embedding.data import draw_batches, videos_of
+from howto100m.embedding.train import train_embedding
+from howto100m.kinds import UserError
+from howto100m.shards import read_table, write_table
+
+SETTINGS = {
+    "run": "test",
+    "dim": 64,
+    "max_words": 6,
+    "videos_per_batch": 5,
+    "pairs_per_video": 8,
+    "epochs": 30,
+    "lr": 1e-3,
+    "lr_decay": 0.98,
+    "loss": "max_margin",
+    "margin": 0.1,
+    "intra_share": 0.5,
+    "weighting": "code",
+    "seed": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products gain nothing from threads, and lose much where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Pairs of 17 videos in two shards, and a vocabulary."""
+    return make_pairs(tmp_path_factory.mktemp("made"))
+
+
+def train(made: Path, folder: Path, pairs: str = "ab", **settings) -> Path:
+    train_embedding(
+        [made / f"pairs{shard}" for shard in pairs],
+        made / "words",
+        folder / "net.pt",
+        folder / "curve.parquet",
+        folder / "net.status.parquet",
+        **SETTINGS | settings,
+    )
+    return folder / "net.pt"
+
+
+def batches(made: Path, **settings) -> list:
+    defaults = {"videos_per_batch": 5, "pairs_per_video": 8, "max_words": 6, "seed": 1, "epoch": 1}
+    return list(draw_batches([made / "pairsa", made / "pairsb"], **defaults | settings))
+
+
+def test_an_epoch_takes_every_video_once_and_drops_the_last_batch(made):
+    assert [len(b.tokens) for b in batches(made)] == [40, 40, 40]
+    (whole,) = batches(made, videos_per_batch=17, pairs_per_video=1)
+    assert whole.video.shape == (17, 4096)
+    assert len(videos_of([made / "pairsa", made / "pairsb"])) == 17
+
+
+def test_pairs_of_a_video_are_contiguous_and_belong_together(made):
+    by_feature = {
+        row["feature"]: (row["video_id"], row["tokens"])
+        for shard in "ab"
+        for row in read_table(made / f"pairs{shard}").to_pylist()
+    }
+    for batch in batches(made):
+        found = [by_feature[row.tobytes()] for row in batch.video]
+        owners = [owner for owner, _ in found]
+        assert all(len(set(owners[i : i + 8])) == 1 for i in range(0, 40, 8))
+        assert len(set(owners)) == 5
+        for row, (_, tokens) in zip(batch.tokens, found, strict=True):
+            assert list(row) == (tokens + [0] * 6)[:6]
+
+
+def test_epochs_differ_and_repeat(made):
+    first, again, second = batches(made), batches(made), batches(made, epoch=2)
+    assert all(np.array_equal(a.video, b.video) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].video, second[0].video)
+
+
+def test_a_table_that_is_not_laid_out_for_the_memory_map_is_refused(made, tmp_path):
+    table = read_table(made / "pairsa")
+    write_table(tmp_path / "plain", table, table.schema)
+    with pytest.raises(UserError, match="not laid out for a memory map"):
+        list(
+            draw_batches(
+                [tmp_path / "plain"],
+                videos_per_batch=1,
+                pairs_per_video=1,
+                max_words=5,
+                seed=1,
+                epoch=1,
+            )
+        )
+
+
+@pytest.mark.parametrize("loss", ["max_margin", "mil_nce"])
+def test_training_learns_and_writes_its_tables(made, tmp_path, loss):
+    train(made, tmp_path, loss=loss)
+    curve = read_table(tmp_path / "curve.parquet").to_pydict()
+    assert curve["step"] == list(range(1, 91))
+    assert curve["epoch"][:4] == [1, 1, 1, 2]
+    assert curve["rate"][0] == 1e-3
+    assert curve["rate"][-1] == pytest.approx(1e-3 * 0.98**29)
+    assert np.mean(curve["loss"][-5:]) < 0.6 * np.mean(curve["loss"][:5])
+    status = read_table(tmp_path / "net.status.parquet")
+    assert sorted(status["id"].to_pylist()) == sorted(videos_of([made / "pairsa", made / "pairsb"]))
+    assert set(status["status"].to_pylist()) == {"ok"}
+    assert not list(tmp_path.glob("*.last.pt"))
+
+
+def test_the_same_seed_gives_the_same_bytes(made, tmp_path):
+    first = train(made, tmp_path / "a", epochs=2).read_bytes()
+    assert first == train(made, tmp_path / "b", epochs=2).read_bytes()
+    assert first != train(made, tmp_path / "c", epochs=2, seed=2).read_bytes()
+
+
+def test_fewer_videos_than_a_batch_are_all_used(made, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(made, tmp_path, videos_per_batch=32, epochs=2)
+    assert "17 videos are fewer than a batch of 32" in caplog.text
+    assert len(read_table(tmp_path / "curve.parquet")) == 2
+
+
+def test_bfloat16_stays_close(made, tmp_path):
+    for dtype in ("float32", "bfloat16"):
+        train(made, tmp_path / dtype, epochs=2, dtype=dtype)
+    full, half = (
+        read_table(tmp_path / dtype / "curve.parquet")["loss"].to_numpy()
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half == pytest.approx(full, rel=0.05)
+    state = torch.load(tmp_path / "bfloat16" / "net.pt", weights_only=True)
+    assert state["GU_text.fc.weight"].dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(made, tmp_path):
+    with pytest.raises(UserError, match=r"(loss|weight) became .* lower embedding\.lr"):
+        train(made, tmp_path, lr=1.0, lr_decay=1e38, epochs=3)
+    assert not (tmp_path / "net.pt").exists()
+    kept = torch.load(tmp_path / "net.last.pt", weights_only=True)
+    assert all(value.isfinite().all() for value in kept.values())
+
+
+@pytest.mark.parametrize("setting", ["loss", "weighting", "dtype"])
+def test_a_setting_that_does_not_exist_is_named(made, tmp_path, setting):
+    with pytest.raises(UserError, match=rf"embedding\.{setting} is odd: choose one of"):
+        train(made, tmp_path, **{setting: "odd"})
+
+
+def test_no_pairs_at_all(made, tmp_path):
+    with pytest.raises(UserError, match="no pair"):
+        train(made, tmp_path, pairs="")

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from howto100m.evaluation.metrics import Ties, chance, ranks, standings, summary
+from howto100m.evaluation.retrieval import rank
+
+
+def measure(scores: np.ndarray, ties: Ties = Ties.MEAN) -> dict[str, float]:
+    return summary(ranks(standings(scores, np.arange(len(scores))), ties))
+
+
+@pytest.mark.parametrize("ties", list(Ties))
+def test_the_golden_matrix(ties):
+    scores = np.random.RandomState(0).randn(1000, 1000)
+    expected = {"R@1": 0.001, "R@5": 0.004, "R@10": 0.011, "median_rank": 517}
+    assert measure(scores, ties) == pytest.approx(expected)
+
+
+def test_the_official_rule_counts_every_tie():
+    official = measure(np.zeros((4, 4)), Ties.OFFICIAL)
+    assert official == {"R@1": 0.25, "R@5": 1.0, "R@10": 1.0, "median_rank": 2.5}
+
+
+def test_a_collapsed_model_is_chance_by_default_and_worst_when_strict():
+    scores = np.full((1000, 1000), 0.3)
+    assert measure(scores)["R@10"] == 0
+    assert measure(scores)["median_rank"] == chance(1000)["median_rank"] == 500.5
+    assert measure(scores, Ties.STRICT)["median_rank"] == 1000
+
+
+def test_edges_of_the_recalls():
+    scores = np.zeros((1, 12))
+    scores[0, 1:] = 1
+    for better, expected in [(0, (1, 1, 1)), (1, (0, 1, 1)), (4, (0, 1, 1)), (5, (0, 0, 1))]:
+        scores[0, 0] = 0
+        scores[0, 1 : 1 + better], scores[0, 1 + better :] = 1, -1
+        got = measure(scores)
+        assert (got["R@1"], got["R@5"], got["R@10"]) == expected
+        assert got["median_rank"] == better + 1
+
+
+def test_nan_is_an_error():
+    scores = np.eye(3)
+    scores[1, 2] = np.nan
+    with pytest.raises(ValueError, match="1 of 9 scores are NaN"):
+        standings(scores, np.arange(3))
+    rows = torch.eye(3)
+    rows[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="1 of 3 candidate embeddings"):
+        rank(torch.eye(3), rows, torch.arange(3))
+
+
+def test_chance_of_the_papers_sets():
+    assert chance(3350)["median_rank"] == 1675.5
+    assert chance(1000)["R@10"] == 0.01
+    assert chance(5)["R@10"] == 1
+
+
+@pytest.mark.parametrize("block", [(512, 65_536), (3, 4), (1, 1), (7, 23), (20, 50)])
+def test_ranking_in_blocks_is_ranking_at_once(block):
+    random = np.random.default_rng(0)
+    # Small whole numbers: sums are exact, and ties abound.
+    queries = random.integers(-2, 3, (20, 6)).astype(np.float32)
+    candidates = random.integers(-2, 3, (50, 6)).astype(np.float32)
+    targets = random.permutation(50)[:20]
+    scores = queries @ candidates.T
+    expected = standings(scores, targets)
+    got = rank(*map(torch.from_numpy, (queries, candidates, targets)), block)
+    assert (got.standings.better == expected.better).all()
+    assert (got.standings.equal == expected.equal).all()
+    best = np.sort(scores, axis=1)[:, ::-1][:, :10]
+    assert (np.take_along_axis(scores, got.hits, axis=1) == best).all()
+
+
+def test_fewer_candidates_than_hits():
+    got = rank(torch.eye(3), torch.eye(3), torch.arange(3))
+    assert got.hits.shape == (3, 3)
+    assert list(got.hits[:, 0]) == [0, 1, 2]

@@ -1,0 +1,182 @@
+"""The whole line, from WikiHow to the report, on a small sample world."""
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from howto100m import tables
+from howto100m.report.counts import count_stages
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "videos": 6,
+    "held_out": 3,
+    "settings": {"embedding": {"epochs": 4, "seeds": [1, 2], "dim": 64}},
+}
+
+pytestmark = pytest.mark.heavy
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--profile", "none", "--workflow-profile", ROOT / "profiles" / "default"]
+    command += ["--cores", "2", "--directory", folder, *arguments]
+    return subprocess.run(
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def configure(folder: Path, **sections: dict[str, Any]) -> None:
+    """Write the project's config.yaml with some values changed."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    sample = config["sample"]
+    sample |= {k: v for k, v in SMALL.items() if k != "settings"}
+    for name, section in (SMALL["settings"] | sections).items():  # type: ignore[operator]
+        sample["settings"][name] = sample["settings"].get(name, {}) | section
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("line")
+    configure(folder)
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-8000:]
+    yield folder
+    shutil.rmtree(folder)
+
+
+def planned(run: subprocess.CompletedProcess[str]) -> Counter[str]:
+    """The jobs of a dry run, by rule."""
+    assert run.returncode == 0, run.stderr
+    lines = (run.stdout + run.stderr).splitlines()
+    return Counter(
+        {p[0]: int(p[1]) for p in map(str.split, lines) if len(p) == 2 and p[1].isdigit()}
+    )
+
+
+def test_every_item_is_accounted_for(built: Path) -> None:
+    counts = {count.stage: count for count in count_stages(built / "results")}
+    assert list(counts)[:9] == [
+        "tasks",
+        "search",
+        "videos",
+        "subtitles",
+        "clips",
+        "media",
+        "features",
+        "vocabulary",
+        "pairs",
+    ]
+    assert {"embedding/max_margin-1", "evaluation/sample_clips/max_margin-2"} < set(counts)
+    for count in counts.values():
+        assert count.adds_up, count
+        assert count.failed == 0, count
+    lost = {stage: {loss.kind for loss in count.losses} for stage, count in counts.items()}
+    assert lost["tasks"] >= {"not_visual", "other_category", "no_verb"}
+    assert lost["videos"] >= {"too_few_views", "too_long", "live"}
+    assert lost["subtitles"] >= {"no_subtitles", "too_few_words", "private"}
+    assert lost["clips"] == lost["media"] == lost["features"] == set()
+
+
+def test_tables_have_their_schemas(built: Path) -> None:
+    schemas = {
+        "tasks": tables.TASKS,
+        "search": tables.SEARCH,
+        "videos": tables.VIDEOS,
+        "subtitles": tables.SUBTITLES,
+        "clips": tables.CLIPS,
+        "media": tables.MEDIA,
+        "features/2d": tables.FEATURES,
+        "features/3d": tables.FEATURES,
+        "vocabulary": tables.VOCABULARY,
+        "pairs": tables.PAIRS,
+    }
+    for stage, schema in schemas.items():
+        paths = list((built / "results" / stage).glob("*.parquet"))
+        for path in (p for p in paths if not p.name.endswith(".status.parquet")):
+            assert pq.read_schema(path).equals(schema), path
+        for path in (p for p in paths if p.name.endswith(".status.parquet")):
+            assert pq.read_schema(path).equals(tables.STATUS), path
+
+
+def test_a_video_has_as_many_vectors_as_seconds_ask_for(built: Path) -> None:
+    results = built / "results"
+    rows = duckdb.sql(
+        f"""SELECT m.duration, a.n, b.n FROM '{results}/media/?????.parquet' m
+        JOIN (SELECT video_id, count(*) n FROM '{results}/features/2d/?????.parquet' GROUP BY 1) a
+        USING (video_id)
+        JOIN (SELECT video_id, count(*) n FROM '{results}/features/3d/?????.parquet' GROUP BY 1) b
+        USING (video_id)"""
+    ).fetchall()
+    assert len(rows) >= SMALL["videos"]  # type: ignore[operator]
+    for duration, seconds, chunks in rows:
+        assert abs(seconds - duration) <= 1
+        assert abs(chunks - duration * 1.5) <= 1.5
+
+
+def test_figures_stand_beside_chance(built: Path) -> None:
+    rows = pq.read_table(built / "results/evaluation/metrics.parquet").to_pylist()
+    found = {(r["run"], r["benchmark"], r["metric"]) for r in rows}
+    for seed in (1, 2):
+        for metric in ("R@1", "R@5", "R@10", "median_rank"):
+            assert (f"max_margin-{seed}", "sample_clips", metric) in found
+        assert (f"max_margin-{seed}", "sample_steps", "recall") in found
+    assert all(r["chance"] > 0 for r in rows if r["metric"] != "recall_pooled")
+    assert all(0 <= r["value"] <= 1 for r in rows if r["metric"] != "median_rank")
+    assert all(r["missing"] == 0 for r in rows)
+
+
+def test_the_report_stands_alone_and_says_that_the_weights_are_random(built: Path) -> None:
+    page = (built / "results/report.html").read_text()
+    assert "random weights" in page
+    assert "too_few_views" in page and "sample_clips" in page
+    assert page.count("data:image/jpeg;base64,") == 8
+    assert "does not add up" not in page and '<span class="bad">no: ' not in page
+    for outside in ('src="http', 'href="http', "@import", "<script"):
+        assert outside not in page
+
+
+def test_a_second_run_finds_nothing_to_do(built: Path) -> None:
+    run = snakemake(built, "-n")
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(built: Path) -> None:
+    configure(built, pairs={"min_seconds": 4.0})
+    try:
+        jobs = planned(snakemake(built, "-n", "--quiet", "rules"))
+    finally:
+        configure(built)
+    del jobs["all"], jobs["total"]
+    assert set(jobs) == {
+        "pair_clips",
+        "train_embedding",
+        "evaluate_embedding",
+        "merge_metrics",
+        "write_report",
+    }
+
+
+def test_one_stage_is_redone_on_demand(built: Path) -> None:
+    jobs = planned(snakemake(built, "pairs", "-n", "--quiet", "rules", "--forcerun", "pair_clips"))
+    assert jobs["pair_clips"] == 3
+    assert set(jobs) == {"pair_clips", "pairs", "total"}
+
+
+def test_a_stage_that_is_done_again_gives_the_same_bytes(built: Path) -> None:
+    stages = ("tasks", "search", "videos", "subtitles", "clips")
+    paths = [p for s in stages for p in (built / "results" / s).glob("?????.parquet")]
+    before = {path: path.read_bytes() for path in paths}
+    run = snakemake(built, "clips", "--forcerun", "mine_tasks", "search_tasks", "fetch_subtitles")
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert {path: path.read_bytes() for path in paths} == before
