@@ -7,8 +7,9 @@ from howto100m.config import flags, resolve, use_this_python
 from howto100m.kinds import UserError
 
 # Rules run the package from this checkout, in whatever environment they get. An exported variable
-# would not do: Snakemake drops PYTHONPATH in conda jobs.
-shell.prefix(f"export PYTHONPATH={workflow.basedir}/src; ")
+# would not do: Snakemake drops PYTHONPATH in conda jobs. Threads of PyTorch that wait sleep: while
+# they spin, they take the cores from decoders and from the neighbours' jobs.
+shell.prefix(f"export PYTHONPATH={workflow.basedir}/src OMP_WAIT_POLICY=PASSIVE; ")
 use_this_python()
 
 try:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +44,7 @@ MaxRank = Annotated[int, typer.Option(min=1, help="Worst search rank kept.")]
 MinViews = Annotated[int, typer.Option(min=0, help="Views a video must have.")]
 MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video must be.")]
 MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -467,8 +466,7 @@ def main() -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", level=logging.INFO
     )
-    if os.environ.get("HOWTO100M_DEBUG"):
-        logging.getLogger().setLevel(logging.DEBUG)
+    logging.getLogger("gensim").setLevel(logging.WARNING)
     try:
         app()
     except (UserError, StageStopped) as error:

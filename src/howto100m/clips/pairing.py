@@ -45,7 +45,8 @@ def cut_clips(subtitles: Path, output: Path, max_failed: float) -> None:
 def read_clips(vtt: Sequence[Path], output: Path, max_failed: float) -> None:
     """Cut VTT files, or those of folders, into one clips table.
 
-    A file's id is its name up to the first dot. Raises UserError when there is no file, or two with one id.
+    A file's id is its name up to the first dot. Raises UserError when there is no file, or two
+    with one id.
     """
     tracks: dict[str, Callable[[], str]] = {}
     for path in (file for p in vtt for file in (sorted(p.glob("*.vtt")) if p.is_dir() else [p])):

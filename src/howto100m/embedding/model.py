@@ -114,13 +114,6 @@ class Net(nn.Module):
         return cast("Tensor", self.GU_video(video, normalise))
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def load_net(path: Path, device: torch.device) -> Net:
     """The network of a checkpoint, ours or an official one; its widths come from its shapes.
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from howto100m import tables
+from howto100m.devices import choose_device
 from howto100m.embedding.data import Batch, draw_batches, videos_of
 from howto100m.embedding.losses import Weighting, max_margin, mil_nce
-from howto100m.embedding.model import Net, choose_device
+from howto100m.embedding.model import Net
 from howto100m.embedding.vocabulary import Vocabulary
 from howto100m.kinds import UserError
 from howto100m.shards import Outcome, Row, whole_file, write_status, write_table

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gensim.models import KeyedVectors, Word2Vec
 
 from howto100m import tables
+from howto100m.fetch import fetch_file, is_url
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome, read_table, write_status, write_table
 
@@ -72,7 +73,8 @@ def build_vocabulary(
 ) -> None:
     """Write the words of the clip tables that have a vector, the most frequent first.
 
-    A word's id is its row + 1. `vectors` is "train" (Word2Vec on the captions) or a file:
+    A word's id is its row + 1. `vectors` is "train" (Word2Vec on the captions) or a file's path or
+    URL:
     word2vec's binary form (.bin, .bin.gz), its text form (.txt, .vec, also .gz) or a gensim file.
     Words rarer than `min_count`, and words the file does not have, are skipped as no_vector.
     `workers` processes count; the result does not depend on their number.
@@ -86,7 +88,7 @@ def build_vocabulary(
     if vectors == TRAIN:
         found = _train(clips, frequent, seed)
     else:
-        found = _read_vectors(Path(vectors), frequent)
+        found = _read_vectors(_at_hand(vectors, output.parent), frequent)
         if not found:
             raise UserError(f"{vectors} has a vector for none of the {len(frequent)} words")
     rows = [
@@ -97,6 +99,16 @@ def build_vocabulary(
     log.info("%d words with a vector, from %s", len(rows), vectors)
     write_table(output, rows, tables.VOCABULARY)
     write_status(status, (_outcome(w, n, min_count, w in found) for w, n in counts.items()))
+
+
+def _at_hand(vectors: str, folder: Path) -> Path:
+    """The file of the vectors; one that a URL names is downloaded into `folder` once."""
+    if not is_url(vectors):
+        return Path(vectors)
+    path = folder / vectors.rsplit("/", 1)[-1]
+    if not path.exists():
+        fetch_file(vectors, path)
+    return path
 
 
 def _outcome(word: str, count: int, min_count: int, found: bool) -> Outcome:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from howto100m import tables
-from howto100m.embedding.model import Net, choose_device, load_net
+from howto100m.devices import choose_device
+from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.vocabulary import Vocabulary
 from howto100m.evaluation import localization
 from howto100m.evaluation.benchmarks import Clip, StepVideo, read_clip_list, read_crosstask

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 mpl.use("svg")
@@ -20,7 +21,7 @@ def loss_curves(curves: pa.Table) -> str:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for run in sorted(set(curves["run"].to_pylist())):
-        rows = curves.filter(pa.compute.equal(curves["run"], run))
+        rows = curves.filter(pc.equal(curves["run"], run))
         steps, losses = rows["step"].to_numpy(), rows["loss"].to_numpy()
         window = max(1, len(losses) // 100)
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
 
-SIZE = 0.62
+SIZE = 0.72
 """Width of a thing, as a share of the shorter side of the frame."""
 NOISE = 14
 """Largest step of the background's noise, of 255."""
@@ -153,27 +153,29 @@ def _halve(fine: Floats) -> Floats:
 def _thing(name: str, x: Floats, y: Floats) -> tuple[NDArray[np.bool_], Floats]:
     """Which points of the square from -1 to 1 belong to a thing, and their share of colour."""
     far, around = np.hypot(x, y), np.arctan2(y, x)
-    plain = np.ones_like(x)
     match name:
         case "ball":
-            return far < 0.95, np.where(np.cos(3 * around) > 0, 1, 0.55)
+            return far < 0.95, _bands(np.sin(15 * far))
         case "tile":
-            checks = (np.floor(x * 2.6) + np.floor(y * 2.6)) % 2
-            return np.maximum(abs(x), abs(y)) < 0.78, np.where(checks > 0, 1, 0.45)
+            return np.maximum(abs(x), abs(y)) < 0.8, _bands(np.sin(9 * x) * np.sin(9 * y))
         case "triangle":
-            edge = np.maximum(1.8 * abs(x) - y, 1.25 * y)
-            return edge < 0.85, np.where(edge < 0.5, 0.5, 1)
+            return np.maximum(1.8 * abs(x) - y, 1.25 * y) < 0.95, _bands(np.sin(16 * y))
         case "star":
             point = (around + pi / 2) % (2 * pi / 5) - pi / 5
-            return far * (1 + 1.2 * (1 - abs(point) * 5 / pi)) < 0.98, plain
+            return far * (1 + 1.2 * (1 - abs(point) * 5 / pi)) < 0.98, np.ones_like(x)
         case "ring":
-            return (far < 0.95) & (far > 0.6), np.where(np.cos(4 * around) > 0, 1, 0.5)
+            return (far < 0.95) & (far > 0.5), _bands(np.cos(6 * around))
         case "cross":
-            arms = np.minimum(abs(x), abs(y)) < 0.24
-            return arms & (np.maximum(abs(x), abs(y)) < 0.92), plain
+            arms = np.minimum(abs(x), abs(y)) < 0.3
+            return arms & (np.maximum(abs(x), abs(y)) < 0.92), _bands(np.sin(13 * (x + y)))
         case "board":
-            stripes = np.sin(18 * x) > 0
-            return (abs(x) < 0.97) & (abs(y) < 0.42), np.where(stripes, 1, 0.4)
+            return (abs(x) < 0.97) & (abs(y) < 0.5), _bands(np.sin(20 * x))
         case "moon":
-            return (far < 0.95) & (np.hypot(x - 0.45, y) > 0.75), np.where(y > 0, 1, 0.75)
+            dots = 0.55 - np.hypot(np.sin(8 * x), np.sin(8 * y))
+            return (far < 0.95) & (np.hypot(x - 0.5, y) > 0.7), _bands(-dots)
     raise ValueError(f"no such thing to draw: {name}")
+
+
+def _bands(wave: Floats) -> Floats:
+    """A pattern of full colour where a wave is positive, and of none elsewhere."""
+    return np.where(wave > 0, 1.0, 0.0)

@@ -1,0 +1,45 @@
+"""What both networks share: pixels in, one vector a row out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+TRUNK = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+class Extractor(nn.Module):
+    """A residual network with the official extractor's preprocessing, pooled over its last map.
+
+    `net` keeps the names of its official weights file, the classifier included, which is not run.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        scale: float = 1.0,
+        shape: tuple[int, ...] | None = None,
+    ):
+        super().__init__()
+        self.net, self.scale, self.shape = net, scale, shape
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def normalise(self, rows: Tensor) -> Tensor:
+        """uint8 [B, ..., 3] to float32 [B, 3, ...]: (x / scale - mean) / (std + 1e-8)."""
+        x = (rows.float() / self.scale - self.mean) / (self.std + 1e-8)
+        return x.movedim(-1, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """uint8 RGB rows [B, h, w, 3] or [B, t, h, w, 3] to float32 [B, 2048]."""
+        if self.shape and rows.shape[1:] != self.shape:
+            raise ValueError(f"rows of shape {tuple(rows.shape[1:])}, not {self.shape}")
+        x = self.normalise(rows).to(next(self.net.parameters()).dtype)
+        for name in TRUNK:
+            x = getattr(self.net, name)(x)
+        return x.mean(dim=tuple(range(2, x.ndim)), dtype=torch.float32)

@@ -1,0 +1,305 @@
+"""The features stage: both tables, their layout, failures that stay with one video, repeats."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from howto100m import tables
+from howto100m.devices import choose_device
+from howto100m.features import extract, inference, resnext101
+from howto100m.features.extract import extract_features
+from howto100m.features.inference import choose_dtype, cpu_has_bfloat16
+from howto100m.features.pairs import FeatureTable
+from howto100m.features.weights import fetch_weights, make_weights
+from howto100m.kinds import StageStopped, UserError
+from howto100m.shards import read_table, write_table
+
+MEAN = (110.6, 103.2, 96.3)
+COLOURS = {"red": (200, 40, 40), "blue": (40, 60, 200), "tall": (90, 180, 60), "long": (90, 90, 90)}
+FRAMES = {"red": 30, "blue": 55, "tall": 30, "long": 80}
+SIZES = {"red": (48, 64), "blue": (48, 64), "tall": (64, 48), "long": (48, 64)}
+
+
+def encode(path: Path, name: str) -> Path:
+    rng = np.random.default_rng(len(name))
+    height, width = SIZES[name]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(FRAMES[name]):
+            noise = rng.integers(-40, 40, (height, width, 1))
+            picture = (np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@dataclass(frozen=True)
+class World:
+    videos: dict[str, Path]
+    resnet152: Path
+    resnext101: Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    videos = {name: encode(folder / f"{name}.mp4", name) for name in COLOURS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("howto100m.features.weights.ROWS", 1)
+        for network in ("resnet152", "resnext101"):
+            make_weights(network, [videos["red"], videos["blue"]], 3, folder / f"{network}.pth")
+    return World(videos, folder / "resnet152.pth", folder / "resnext101.pth")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the stage in a folder."""
+
+    world: World
+    folder: Path
+
+    def run(self, videos: dict[str, Path], **settings: Any) -> "Stage":
+        rows = [
+            {
+                "video_id": name,
+                "path": str(path),
+                "bytes": path.stat().st_size if path.exists() else 0,
+                "sha256": "",
+                "width": 64,
+                "height": 48,
+                "duration": 1.0,
+            }
+            for name, path in videos.items()
+        ]
+        write_table(self.folder / "media.parquet", rows, tables.MEDIA)
+        extract_features(
+            self.folder / "media.parquet",
+            self.world.resnet152,
+            self.world.resnext101,
+            self.path("2d"),
+            self.path("3d"),
+            self.path("status"),
+            **{"dtype": "float32", "batch_size": 4, "mean": MEAN, "workers": 2} | settings,
+        )
+        return self
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}.parquet"
+
+    def vectors(self, name: str, video: str) -> np.ndarray[Any, np.dtype[np.float16]]:
+        return FeatureTable.open(self.path(name)).rows(video)
+
+    def ids(self, name: str) -> list[str]:
+        file = pq.ParquetFile(self.path(name))
+        groups = [file.read_row_group(g)["video_id"] for g in range(file.num_row_groups)]
+        assert all(len(g.unique()) == 1 for g in groups)
+        return [g[0].as_py() for g in groups]
+
+    def fared(self) -> dict[str, str]:
+        rows = read_table(self.path("status")).to_pylist()
+        return {row["id"]: row["kind"] or row["status"] for row in rows}
+
+
+@pytest.fixture
+def stage(world: World, tmp_path: Path) -> Stage:
+    return Stage(world, tmp_path)
+
+
+def zero_copy(path: Path, group: int) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """The vectors of a row group straight from the file: one page, after its header."""
+    meta = pq.ParquetFile(path).metadata.row_group(group)
+    column = meta.column(3)
+    size = meta.num_rows * 2 * tables.FEATURE_DIM
+    start = column.data_page_offset + column.total_uncompressed_size - size
+    return np.memmap(path, "<f2", "r", start, (meta.num_rows, tables.FEATURE_DIM))
+
+
+@pytest.mark.heavy
+def test_tables_layout_and_repeat(stage: Stage, tmp_path: Path, world: World) -> None:
+    stage.run(world.videos)
+    assert stage.fared() == dict.fromkeys(world.videos, "ok")
+    assert {name: len(stage.vectors("2d", name)) for name in FRAMES} == {
+        "red": 1, "blue": 2, "tall": 1, "long": 3,
+    }  # fmt: skip
+    assert {name: len(stage.vectors("3d", name)) for name in FRAMES} == {
+        "red": 2, "blue": 4, "tall": 2, "long": 5,
+    }  # fmt: skip
+    for name, rate in (("2d", 1.0), ("3d", 1.5)):
+        table, file = read_table(stage.path(name)), pq.ParquetFile(stage.path(name))
+        assert table.schema.equals(tables.FEATURES)
+        assert stage.ids(name) == list(world.videos)
+        assert table["start"].to_numpy() == pytest.approx(table["index"].to_numpy() / rate)
+        for group, video in enumerate(world.videos):
+            column = file.metadata.row_group(group).column(3)
+            assert column.compression == "UNCOMPRESSED"
+            assert not column.has_dictionary_page
+            assert np.array_equal(zero_copy(stage.path(name), group), stage.vectors(name, video))
+            assert file.metadata.row_group(group).column(0).statistics.min == video
+    notes = read_table(stage.path("3d")).schema.metadata
+    assert notes[b"network"] == b"3D ResNeXt-101"
+    sha256 = hashlib.sha256(world.resnext101.read_bytes()).hexdigest()
+    assert notes[b"weights_sha256"] == sha256.encode()
+    expected = {b"mode": b"exact", b"rate": b"1.5", b"mean": b"110.6,103.2,96.3"}
+    expected |= {b"dtype": b"float32", b"normalised": b"no"}
+    assert {key: notes[key] for key in expected} == expected
+
+    again = Stage(world, tmp_path / "again").run(world.videos)
+    for name in ("2d", "3d"):
+        assert again.path(name).read_bytes() == stage.path(name).read_bytes()
+
+
+@pytest.mark.heavy
+def test_vectors_are_those_of_the_plain_network(stage: Stage, world: World) -> None:
+    """Batches across videos, folding and channel order change nothing but the last digits."""
+    stage.run({name: world.videos[name] for name in ("blue", "red")})
+    network = resnext101.load(world.resnext101, MEAN)
+    for name in ("blue", "red"):
+        clips = [row for _, row in extract.rows(world.videos[name], [extract.CLIPS_3D])]
+        with torch.no_grad():
+            plain = network(torch.from_numpy(np.stack(clips))).numpy()
+        ours = stage.vectors("3d", name).astype(np.float32)
+        cosine = (
+            (plain * ours).sum(1) / np.linalg.norm(plain, axis=1) / np.linalg.norm(ours, axis=1)
+        )
+        assert cosine.min() > 0.9999
+        assert np.abs(plain - ours).max() < 2e-3 * np.abs(plain).max()
+
+
+@pytest.mark.heavy
+def test_a_bad_video_leaves_the_others_whole(
+    stage: Stage, tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = tmp_path / "noise.mp4"
+    noise.write_bytes(b"no video at all" * 99)
+    cut = tmp_path / "cut.mkv"
+    content = world.videos["long"].read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    kept = tmp_path / "red.mp4"
+    kept.write_bytes(world.videos["red"].read_bytes())
+    with caplog.at_level(logging.INFO):
+        stage.run(
+            {"noise": noise, "red": kept, "gone": tmp_path / "gone.mp4", "cut": cut},
+            discard_media=True,
+            max_failed=0.75,
+        )
+    assert stage.fared() == {"noise": "corrupt", "red": "ok", "gone": "no_media", "cut": "corrupt"}
+    assert stage.ids("2d") == stage.ids("3d") == ["red"]
+    assert not kept.exists(), "its features are there"
+    assert noise.exists(), "failed: left for a look"
+    assert "waiting for frames" in caplog.text
+
+    with pytest.raises(StageStopped, match="2 of 2 items failed"):
+        Stage(world, tmp_path / "all").run({"noise": noise, "gone": tmp_path / "gone.mp4"})
+    assert not (tmp_path / "all" / "2d.parquet").exists()
+
+
+@pytest.mark.heavy
+def test_nan_is_not_finite(stage: Stage, tmp_path: Path, world: World) -> None:
+    state = torch.load(world.resnext101, weights_only=True)
+    state["bn1.bias"][5] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    bad = replace(world, resnext101=tmp_path / "nan.pth")
+    Stage(bad, stage.folder).run({"red": world.videos["red"]}, max_failed=1.0)
+    assert stage.fared() == {"red": "not_finite"}
+    assert stage.ids("2d") == stage.ids("3d") == []
+
+
+@pytest.mark.heavy
+def test_a_network_that_is_off_is_refused(
+    stage: Stage, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = inference.ready
+
+    def unsound(*args: Any) -> Any:
+        network = sound(*args)
+        with torch.no_grad():
+            network.net.conv1.weight[::2] *= -1
+        return network
+
+    monkeypatch.setattr(inference, "ready", unsound)
+    with pytest.raises(UserError, match=r"ResNet-152 in torch\.float32 on cpu is off: cosine"):
+        stage.run({"red": world.videos["red"]})
+
+
+def test_auto_takes_float32_where_the_faster_format_is_off(
+    stage: Stage, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = inference.ready
+
+    def unsound(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
+        copy = sound(network, device, torch.float32)
+        if dtype is torch.bfloat16:
+            with torch.no_grad():
+                copy.net.conv1.weight[::2] *= -1
+        return copy
+
+    monkeypatch.setattr(inference, "ready", unsound)
+    monkeypatch.setattr(inference, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stage.run({"red": world.videos["red"]}, dtype="auto")
+    assert stage.fared() == {"red": "ok"}
+    assert pq.read_schema(stage.path("2d")).metadata[b"dtype"] == b"float32"
+    with pytest.raises(UserError, match=r"torch\.bfloat16 on cpu is off"):
+        stage.run({"red": world.videos["red"]}, dtype="bfloat16")
+
+
+@pytest.mark.heavy
+def test_made_weights_tell_scenes_apart(world: World) -> None:
+    runner = inference.Runner(
+        resnext101.load(world.resnext101), "3D", resnext101.ROW, torch.device("cpu"), torch.float32
+    )
+    clips = [row for n in COLOURS for _, row in extract.rows(world.videos[n], [extract.CLIPS_3D])]
+    assert len(clips) == 13
+    vectors = runner([clips[i] for i in (0, 2, 3, 6)]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = vectors @ vectors.T
+    others = [cosine[0, 1], cosine[0, 3], cosine[1, 3]]
+    assert cosine[1, 2] > max(others), "two clips of the blue video, and three videos"
+    assert max(others) < 0.9
+
+
+def test_weights_are_fetched_whole_or_not_at_all(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
+    fetch_weights(str(tmp_path / "a.pth"), tmp_path / "new" / "b.pth")
+    assert (tmp_path / "new" / "b.pth").read_bytes() == (tmp_path / "a.pth").read_bytes()
+
+    (tmp_path / "page.html").write_text("<html>")
+    with pytest.raises(UserError, match=r"page\.html is not a PyTorch weights file"):
+        fetch_weights(str(tmp_path / "page.html"), tmp_path / "c.pth")
+    with pytest.raises(UserError, match=r"none\.pth cannot be had"):
+        fetch_weights(str(tmp_path / "none.pth"), tmp_path / "c.pth")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/w\.pth cannot be had"):
+        fetch_weights("http://127.0.0.1:9/w.pth", tmp_path / "c.pth")
+    assert not list(tmp_path.glob("*c.pth*"))
+
+
+def test_unknown_network_and_undecodable_videos(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown network vgg"):
+        make_weights("vgg", [], 0, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="none of 1 videos can be decoded"):
+        make_weights("resnext101", [tmp_path / "none.mp4"], 0, tmp_path / "w.pth")
+
+
+def test_device_and_dtype(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    assert choose_device("cpu") == cpu
+    assert choose_dtype("float16", cpu) is torch.float16
+    with pytest.raises(UserError, match="unknown device tpu"):
+        choose_device("tpu")
+    with pytest.raises(UserError, match="unknown dtype half"):
+        choose_dtype("half", cpu)
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: x\nflags\t\t: fpu avx512f avx512_bf16\n")
+    assert cpu_has_bfloat16(info)
+    info.write_text("flags\t\t: fpu avx512f\n")
+    assert not cpu_has_bfloat16(info)
+    assert not cpu_has_bfloat16(tmp_path / "none")
