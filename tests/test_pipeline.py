@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = {
     "videos": 6,
     "held_out": 3,
-    "settings": {"embedding": {"epochs": 4, "seeds": [1, 2], "dim": 64}},
+    "settings": {"embedding": {"epochs": 4, "seeds": [1], "dim": 64}},
 }
 
 pytestmark = pytest.mark.heavy
@@ -77,7 +77,7 @@ def test_every_item_is_accounted_for(built: Path) -> None:
         "vocabulary",
         "pairs",
     ]
-    assert {"embedding/max_margin-1", "evaluation/sample_clips/max_margin-2"} < set(counts)
+    assert {"embedding/max_margin-1", "evaluation/sample_clips/max_margin-1"} < set(counts)
     for count in counts.values():
         assert count.adds_up, count
         assert count.failed == 0, count
@@ -127,10 +127,10 @@ def test_a_video_has_as_many_vectors_as_seconds_ask_for(built: Path) -> None:
 def test_figures_stand_beside_chance(built: Path) -> None:
     rows = pq.read_table(built / "results/evaluation/metrics.parquet").to_pylist()
     found = {(r["run"], r["benchmark"], r["metric"]) for r in rows}
-    for seed in (1, 2):
-        for metric in ("R@1", "R@5", "R@10", "median_rank"):
-            assert (f"max_margin-{seed}", "sample_clips", metric) in found
-        assert (f"max_margin-{seed}", "sample_steps", "recall") in found
+    for metric in ("R@1", "R@5", "R@10", "median_rank"):
+        assert ("max_margin-1", "sample_clips", metric) in found
+    assert ("max_margin-1", "sample_steps", "recall") in found
+    assert {("random", "sample_steps", "recall"), ("uniform", "sample_steps", "recall")} < found
     assert all(r["chance"] > 0 for r in rows if r["metric"] != "recall_pooled")
     assert all(0 <= r["value"] <= 1 for r in rows if r["metric"] != "median_rank")
     assert all(r["missing"] == 0 for r in rows)
@@ -169,7 +169,7 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(built: Pat
 
 def test_one_stage_is_redone_on_demand(built: Path) -> None:
     jobs = planned(snakemake(built, "pairs", "-n", "--quiet", "rules", "--forcerun", "pair_clips"))
-    assert jobs["pair_clips"] == 3
+    assert jobs["pair_clips"] == 2
     assert set(jobs) == {"pair_clips", "pairs", "total"}
 
 
