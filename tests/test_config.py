@@ -39,7 +39,7 @@ def test_the_papers_settings_hold_in_live_mode(config: dict[str, Any]) -> None:
 def test_the_sample_takes_the_place_of_some_settings_only(config: dict[str, Any]) -> None:
     sample = resolve(config)
     assert sample["embedding"]["dim"] < 4096
-    assert sample["embedding"]["margin"] == config["embedding"]["margin"]
+    assert sample["embedding"]["loss"] == config["embedding"]["loss"] == "max_margin"
 
 
 @pytest.mark.parametrize(

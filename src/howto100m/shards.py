@@ -145,6 +145,14 @@ def write_status(path: Path, outcomes: Iterable[Outcome]) -> None:
     write_table(path, (asdict(o) for o in outcomes), tables.STATUS)
 
 
+def write_shard(
+    path: Path, rows: pa.Table | Iterable[Row], schema: pa.Schema, outcomes: Iterable[Outcome]
+) -> None:
+    """Write a shard: its table, and its status table beside it."""
+    write_table(path, rows, schema)
+    write_status(status_path(path), outcomes)
+
+
 @dataclass
 class Journal:
     """What is done so far, one JSON line an item, on disk before the next item starts.

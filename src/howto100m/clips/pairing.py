@@ -8,7 +8,7 @@ from pathlib import Path
 from howto100m import tables
 from howto100m.clips.captions import Line, content_words, lines_of, read_cues
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import Row, read_table, run_items, status_path, write_status, write_table
+from howto100m.shards import Row, read_table, run_items, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,5 @@ def _write(output: Path, tracks: Mapping[str, Callable[[], str]], max_failed: fl
         lambda track: clips_of(track[0], lines_of(read_cues(track[1]()))),
         max_failed=max_failed,
     )
-    write_table(output, rows, tables.CLIPS)
-    write_status(status_path(output), outcomes)
+    write_shard(output, rows, tables.CLIPS, outcomes)
     log.info("%d clips of %d videos", len(rows), len(tracks))

@@ -7,15 +7,7 @@ from pathlib import Path
 from howto100m import tables
 from howto100m.clips.captions import count_words, lines_of, read_cues
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import (
-    Journal,
-    Row,
-    read_table,
-    run_items,
-    status_path,
-    write_status,
-    write_table,
-)
+from howto100m.shards import Journal, Row, read_table, run_items, write_shard
 from howto100m.videos.select import Limits
 from howto100m.videos.youtube import Track, YouTube
 
@@ -93,6 +85,5 @@ def fetch_subtitles(
         wait=30.0,
         max_failed=max_failed,
     )
-    write_table(output, rows, tables.SUBTITLES)
-    write_status(status_path(output), outcomes)
+    write_shard(output, rows, tables.SUBTITLES, outcomes)
     journal.remove()

@@ -1,1 +1,1 @@
-"""Embedding."""
+"""The embedding: vocabulary, model, losses, training."""

@@ -14,7 +14,6 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
-from gensim.models import KeyedVectors, Word2Vec
 
 from howto100m import tables
 from howto100m.fetch import fetch_file, is_url
@@ -171,6 +170,8 @@ def _train(clips: Sequence[Path], counts: dict[str, int], seed: int) -> dict[str
     tells no word from another, and scaled to the length that GoogleNews vectors have (about 2), so
     that the text layer meets inputs of one size whatever they come from.
     """
+    from gensim.models import Word2Vec
+
     total = sum(counts.values())
     epochs = min(max(_TOKENS_SEEN // total, 5), 100)
     log.info("training word vectors on %d words, %d passes", total, epochs)
@@ -249,6 +250,8 @@ def _header(file: BinaryIO) -> tuple[int, int]:
 
 
 def _read_gensim(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
+    from gensim.models import KeyedVectors
+
     vectors = KeyedVectors.load(str(path), mmap="r")
     vectors = getattr(vectors, "wv", vectors)
     _check_dim(vectors.vector_size)

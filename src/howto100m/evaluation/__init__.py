@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""Evaluation: benchmarks, retrieval, step localization, metrics."""

@@ -1,1 +1,1 @@
-"""Features."""
+"""Features: one decode of a video, two networks, pooled pairs."""

@@ -3,9 +3,10 @@
 import json
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,17 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         figures=figures,
         charts=[_chart(f) for f in figures if f.metric in ("R@10", "median_rank", "recall")],
         examples=_shown(facts.examples(results, EXAMPLES)),
-        versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
+        versions=[("Python", platform.python_version()), *_versions(PACKAGES)],
     )
     with whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
+
+
+def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is installed here; a job's own environment need not have them all."""
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def merge_runs(metrics: pa.Table) -> list[Figure]:

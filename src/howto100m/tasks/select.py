@@ -10,14 +10,7 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import (
-    Outcome,
-    shard_of,
-    shard_path,
-    status_path,
-    write_status,
-    write_table,
-)
+from howto100m.shards import Outcome, shard_of, shard_path, write_shard
 from howto100m.tasks.verbs import Verb, decide, read_verbs
 from howto100m.tasks.wikihow import Page, WikiHow
 
@@ -141,8 +134,8 @@ def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]]) -> None:
             raise UserError(
                 f"task_id {one[0].task_id} is given twice: {one[0].title!r}, {other[0].title!r}"
             )
-    write_table(path, (asdict(task) for task, _ in ordered), tables.TASKS)
-    write_status(status_path(path), (outcome for _, outcome in ordered))
+    rows, outcomes = (asdict(task) for task, _ in ordered), (outcome for _, outcome in ordered)
+    write_shard(path, rows, tables.TASKS, outcomes)
 
 
 def _log_counts(chosen: Iterable[tuple[Task, Outcome]]) -> None:

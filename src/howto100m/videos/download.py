@@ -3,22 +3,12 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from howto100m import tables
 from howto100m.features.decode import probe
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import (
-    Journal,
-    Outcome,
-    Row,
-    read_table,
-    run_items,
-    status_path,
-    write_status,
-    write_table,
-)
+from howto100m.shards import Journal, Row, read_table, run_items, write_shard
 from howto100m.videos.youtube import YouTube
 
 log = logging.getLogger(__name__)
@@ -61,7 +51,7 @@ def download_media(
         wait=10.0,
         max_failed=max_failed,
     )
-    _write(output, rows, outcomes)
+    write_shard(output, rows, tables.MEDIA, outcomes)
     journal.remove()
 
 
@@ -75,7 +65,7 @@ def collect_media(folder: Path, output: Path) -> None:
     rows, outcomes = run_items(
         "videos opened", {p.stem: p for p in files}, lambda path: [describe(path.stem, path)]
     )
-    _write(output, rows, outcomes)
+    write_shard(output, rows, tables.MEDIA, outcomes)
 
 
 def describe(video_id: str, path: Path) -> Row:
@@ -92,8 +82,3 @@ def describe(video_id: str, path: Path) -> Row:
         "height": info.height,
         "duration": info.duration,
     }
-
-
-def _write(output: Path, rows: Iterable[Row], outcomes: Iterable[Outcome]) -> None:
-    write_table(output, rows, tables.MEDIA)
-    write_status(status_path(output), outcomes)

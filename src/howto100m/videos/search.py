@@ -8,15 +8,7 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import (
-    Journal,
-    Row,
-    read_table,
-    run_items,
-    status_path,
-    write_status,
-    write_table,
-)
+from howto100m.shards import Journal, Row, read_table, run_items, write_shard
 from howto100m.videos.youtube import Hit, YouTube
 
 log = logging.getLogger(__name__)
@@ -65,6 +57,5 @@ def search_tasks(
         wait=30.0,
         max_failed=max_failed,
     )
-    write_table(output, rows, tables.SEARCH)
-    write_status(status_path(output), outcomes)
+    write_shard(output, rows, tables.SEARCH, outcomes)
     journal.remove()

@@ -12,14 +12,7 @@ import pyarrow as pa
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import (
-    Outcome,
-    shard_of,
-    shard_path,
-    status_path,
-    write_status,
-    write_table,
-)
+from howto100m.shards import Outcome, shard_of, shard_path, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +89,5 @@ def _write_shard(path: Path, found: pa.Table, limits: Limits) -> Counter[str]:
         for refusal in [limits.refuse(*facts)]
     ]
     kept = found.filter(pa.array([o.kind is None for o in outcomes], pa.bool_()))
-    write_table(path, kept, tables.VIDEOS)
-    write_status(status_path(path), outcomes)
+    write_shard(path, kept, tables.VIDEOS, outcomes)
     return Counter(o.kind or "kept" for o in outcomes)
