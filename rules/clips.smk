@@ -20,14 +20,11 @@ rule fetch_subtitles:
         max_rank=config["videos"]["max_rank"],
         min_views=config["videos"]["min_views"],
         max_duration=config["videos"]["max_duration"],
-        yt_dlp=YT_DLP,
-        max_failed=config["max_failed"],
         sites=SITES,
     shell:
         "python -m howto100m subtitles --videos {input.videos} {params.kinds}"
         " --min-words {params.min_words} --max-rank {params.max_rank}"
-        " --min-views {params.min_views} --max-duration {params.max_duration}"
-        " --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed} {params.sites}"
+        " --min-views {params.min_views} --max-duration {params.max_duration} {params.sites}"
         " --output {output.table} > {log} 2>&1"
 
 
@@ -41,8 +38,6 @@ rule cut_clips:
         "logs/clips/{shard}.log",
     conda:
         "../envs/crawl.yaml"
-    params:
-        max_failed=config["max_failed"],
     shell:
         "python -m howto100m clips --subtitles {input.subtitles}"
-        " --max-failed {params.max_failed} --output {output.table} > {log} 2>&1"
+        " --output {output.table} > {log} 2>&1"

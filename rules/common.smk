@@ -3,13 +3,9 @@ import sys
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from howto100m.config import flags, resolve, use_this_python
+from howto100m.config import exports, flags, resolve, use_this_python
 from howto100m.kinds import UserError
 
-# Rules run the package from this checkout, in whatever environment they get. An exported variable
-# would not do: Snakemake drops PYTHONPATH in conda jobs. Threads of PyTorch that wait sleep: while
-# they spin, they take the cores from decoders and from the neighbours' jobs.
-shell.prefix(f"export PYTHONPATH={workflow.basedir}/src OMP_WAIT_POLICY=PASSIVE; ")
 use_this_python()
 
 try:
@@ -29,14 +25,34 @@ BENCHMARKS = config["evaluation"]["benchmarks"]
 SAMPLE = config["source"] == "sample"
 WORLD = ["results/sample/world.json"] if SAMPLE else []
 SITES = "--world results/sample" if SAMPLE else ""
-YT_DLP = json.dumps(config["youtube"])
-
 # Settings whose names are the sub-command's flags.
-FEATURE_SETTINGS = flags(
-    {key: config["features"][key] for key in ("mean", "device", "dtype", "batch_size")}
-)
+FEATURE_SETTINGS = flags({key: config["features"][key] for key in ("mean", "dtype")})
 EMBEDDING_SETTINGS = flags(
-    {key: value for key, value in config["embedding"].items() if key != "seeds"}
+    {
+        key: value
+        for key, value in config["embedding"].items()
+        if key not in ("seeds", "device")
+    }
+)
+
+# Rules run the package from this checkout, in whatever environment they get; an exported variable
+# would not do, since Snakemake drops PYTHONPATH in conda jobs. Threads of PyTorch that wait sleep:
+# while they spin, they take the cores from decoders and from the neighbours' jobs. The flags that
+# change no table's content go the same way, and not through `params`: another cookie, pause or
+# device must not run a stage again.
+shell.prefix(
+    exports(
+        PYTHONPATH=f"{workflow.basedir}/src",
+        OMP_WAIT_POLICY="PASSIVE",
+        HOWTO100M_YT_DLP=json.dumps(config["youtube"]),
+        HOWTO100M_DELAY=config["tasks"]["delay"],
+        HOWTO100M_USER_AGENT=config["tasks"]["user_agent"],
+        HOWTO100M_MAX_FAILED=config["max_failed"],
+        HOWTO100M_FEATURES_DEVICE=config["features"]["device"],
+        HOWTO100M_BATCH_SIZE=config["features"]["batch_size"],
+        HOWTO100M_DISCARD_MEDIA=int(not config["media"]["keep"]),
+        HOWTO100M_DEVICE=config["embedding"]["device"],
+    )
 )
 
 

@@ -68,14 +68,13 @@ rule evaluate_embedding:
         annotations=lambda wildcards: BENCHMARKS[wildcards.benchmark]["annotations"],
         max_words=config["pairs"]["max_words"],
         ties=config["evaluation"]["ties"],
-        device=config["embedding"]["device"],
     shell:
         "python -m howto100m evaluation --checkpoint {input.checkpoint}"
         " --vocabulary {input.vocabulary} --benchmark {wildcards.benchmark}"
         " --protocol {params.protocol} --annotations {params.annotations:q}"
         " --features-2d {input.features_2d} --features-3d {input.features_3d}"
         " --run {wildcards.run} --max-words {params.max_words} --ties {params.ties}"
-        " --device {params.device} --metrics {output.metrics} --rankings {output.rankings}"
+        " --metrics {output.metrics} --rankings {output.rankings}"
         " --status {output.status} > {log} 2>&1"
 
 

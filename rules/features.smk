@@ -41,13 +41,12 @@ rule extract_features:
         runtime=480,
     params:
         settings=FEATURE_SETTINGS,
-        discard="" if config["media"]["keep"] else "--discard-media",
-        max_failed=config["max_failed"],
+        keep="",
     shell:
         "python -m howto100m features --media {input.media} --resnet152 {input.resnet152}"
-        " --resnext101 {input.resnext101} {params.settings} --workers {threads} {params.discard}"
-        " --max-failed {params.max_failed} --output-2d {output.table_2d}"
-        " --output-3d {output.table_3d} --status {output.status} > {log} 2>&1"
+        " --resnext101 {input.resnext101} {params.settings} {params.keep} --workers {threads}"
+        " --output-2d {output.table_2d} --output-3d {output.table_3d} --status {output.status}"
+        " > {log} 2>&1"
 
 
 rule collect_held_out:
@@ -81,8 +80,7 @@ use rule extract_features as extract_held_out with:
         "logs/evaluation/{held_out}.features.tsv"
     params:
         settings=FEATURE_SETTINGS,
-        discard="",
-        max_failed=config["max_failed"],
+        keep="--keep-media",
 
 
 rule pair_clips:
@@ -104,10 +102,8 @@ rule pair_clips:
         min_seconds=config["pairs"]["min_seconds"],
         min_words=config["pairs"]["min_words"],
         max_words=config["pairs"]["max_words"],
-        max_failed=config["max_failed"],
     shell:
         "python -m howto100m pairs --clips {input.clips} --features-2d {input.features_2d}"
         " --features-3d {input.features_3d} --vocabulary {input.vocabulary}"
         " --min-seconds {params.min_seconds} --min-words {params.min_words}"
-        " --max-words {params.max_words} --max-failed {params.max_failed}"
-        " --output {output.table} > {log} 2>&1"
+        " --max-words {params.max_words} --output {output.table} > {log} 2>&1"

@@ -16,13 +16,10 @@ rule mine_tasks:
     params:
         shards=len(TASK_SHARDS),
         categories=[f"--category={name}" for name in config["tasks"]["categories"]],
-        delay=config["tasks"]["delay"],
-        user_agent=config["tasks"]["user_agent"],
         sites=SITES,
     shell:
         "python -m howto100m tasks --output results/tasks --shards {params.shards}"
-        " {params.categories:q} --delay {params.delay} --user-agent {params.user_agent:q}"
-        " {params.sites} > {log} 2>&1"
+        " {params.categories:q} {params.sites} > {log} 2>&1"
 
 
 rule search_tasks:
@@ -43,10 +40,7 @@ rule search_tasks:
         runtime=1440,
     params:
         results=config["search"]["results"],
-        yt_dlp=YT_DLP,
-        max_failed=config["max_failed"],
         sites=SITES,
     shell:
         "python -m howto100m search --tasks {input.tasks} --results {params.results}"
-        " --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed} {params.sites}"
-        " --output {output.table} > {log} 2>&1"
+        " {params.sites} --output {output.table} > {log} 2>&1"

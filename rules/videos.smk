@@ -40,10 +40,7 @@ rule download_media:
         runtime=1440,
     params:
         height=config["media"]["height"],
-        yt_dlp=YT_DLP,
-        max_failed=config["max_failed"],
         sites=SITES,
     shell:
         "python -m howto100m media --subtitles {input.subtitles} --store media/{wildcards.shard}"
-        " --height {params.height} --yt-dlp {params.yt_dlp:q} --max-failed {params.max_failed}"
-        " {params.sites} --output {output.table} > {log} 2>&1"
+        " --height {params.height} {params.sites} --output {output.table} > {log} 2>&1"

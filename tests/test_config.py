@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from howto100m.config import flags, resolve
+from howto100m.config import exports, flags, resolve
 from howto100m.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +88,17 @@ def test_every_setting_must_be_there(config: dict[str, Any]) -> None:
 
 def test_flags_are_named_as_the_settings() -> None:
     assert flags({"lr_decay": 0.9, "mean": [1, 2]}) == "--lr-decay 0.9 --mean 1 2"
+
+
+def test_exports_are_safe_in_a_shell() -> None:
+    line = exports(ANSWER="it's {json} $HOME; exit", NUMBER=3)
+    run = subprocess.run(
+        ["bash", "-c", line.format() + 'printf "%s|%s" "$ANSWER" "$NUMBER"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "it's {json} $HOME; exit|3"
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -36,15 +36,24 @@ World = Annotated[
 RequestLog = Annotated[
     Path | None, typer.Option(help="With --world: a file for the stand-ins' log of requests.")
 ]
-YtDlp = Annotated[str, typer.Option("--yt-dlp", help="Options for yt-dlp, a JSON object.")]
+YtDlp = Annotated[
+    str,
+    typer.Option("--yt-dlp", envvar="HOWTO100M_YT_DLP", help="Options for yt-dlp, a JSON object."),
+]
 MaxFailed = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of items that may fail before the job does.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        envvar="HOWTO100M_MAX_FAILED",
+        help="Share of items that may fail before the job does.",
+    ),
 ]
 MaxRank = Annotated[int, typer.Option(min=1, help="Worst search rank kept.")]
 MinViews = Annotated[int, typer.Option(min=0, help="Views a video must have.")]
 MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video must be.")]
 MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(envvar="HOWTO100M_DEVICE", help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -93,8 +102,13 @@ def tasks(
     category: Annotated[
         list[str] | None, typer.Option(help="Top-level category to keep; repeat. None keeps all.")
     ] = None,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds between two requests.")] = 3.0,
-    user_agent: Annotated[str, typer.Option(help="Who asks, with a contact.")] = "",
+    delay: Annotated[
+        float,
+        typer.Option(min=0, envvar="HOWTO100M_DELAY", help="Seconds between two requests."),
+    ] = 3.0,
+    user_agent: Annotated[
+        str, typer.Option(envvar="HOWTO100M_USER_AGENT", help="Who asks, with a contact.")
+    ] = "",
     world: World = None,
     log: RequestLog = None,
 ) -> None:
@@ -236,12 +250,21 @@ def features(
     mean: Annotated[
         tuple[float, float, float], typer.Option(help="Mean of the 3D input, R G B.")
     ] = (110.6, 103.2, 96.3),
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(envvar="HOWTO100M_FEATURES_DEVICE", help="auto, cpu or cuda.")
+    ] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Inputs a forward pass.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=1, envvar="HOWTO100M_BATCH_SIZE", help="Inputs a forward pass.")
+    ] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode and compute.")] = 2,
     discard_media: Annotated[
-        bool, typer.Option("--discard-media", help="Delete the files when the tables are written.")
+        bool,
+        typer.Option(
+            "--discard-media/--keep-media",
+            envvar="HOWTO100M_DISCARD_MEDIA",
+            help="Delete the files when the tables are written.",
+        ),
     ] = False,
     max_failed: MaxFailed = 0.5,
 ) -> None:

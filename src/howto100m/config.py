@@ -88,6 +88,15 @@ def flags(settings: Mapping[str, Any]) -> str:
     return shlex.join(parts)
 
 
+def exports(**variables: Any) -> str:
+    """A shell line that sets environment variables for the commands behind it.
+
+    Braces are doubled, since Snakemake formats what it puts before its commands.
+    """
+    line = shlex.join(f"{name}={value}" for name, value in variables.items())
+    return f"export {line}; ".replace("{", "{{").replace("}", "}}")
+
+
 def use_this_python() -> None:
     """Let the jobs of this process find the Python (and its programs) that runs it.
 

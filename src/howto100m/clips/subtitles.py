@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from howto100m import tables
@@ -41,9 +42,8 @@ def fetch_subtitles(
     A video costs one request for its player answer, which settles views and duration where the
     search did not say them, and one for its track.
     """
-    journal = Journal(
-        output.with_suffix(".journal.jsonl"), {"kinds": list(kinds), "min_words": min_words}
-    )
+    settings = {"kinds": list(kinds), "min_words": min_words, **asdict(limits)}
+    journal = Journal(output.with_suffix(".journal.jsonl"), settings)
     columns = ["video_id", "rank", "views", "duration"]
     wanted = {v["video_id"]: v for v in read_table(videos, columns).to_pylist()}
 
