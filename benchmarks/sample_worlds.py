@@ -15,10 +15,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 FIGURES = """
-    SELECT benchmark, metric, string_agg(DISTINCT round(value, 3)::VARCHAR, ' ') AS runs,
-           any_value(round(chance, 3)) AS chance
-    FROM '{0}/results/evaluation/metrics.parquet'
-    WHERE (run NOT IN ('random', 'uniform')) = {1} GROUP BY 1, 2 ORDER BY 1, 2
+    SELECT benchmark, metric, string_agg(run || ' ' || round(value, 3), ', ' ORDER BY run),
+           any_value(round(chance, 3))
+    FROM (SELECT DISTINCT * FROM '{0}/results/evaluation/metrics.parquet') GROUP BY 1, 2
+    ORDER BY 1, 2
 """
 
 
@@ -47,12 +47,8 @@ def main() -> None:
         seconds = build(folder, seed, arguments.cores)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         print(f"world {seed}: {seconds:.0f} s, largest job so far {peak:.2f} GiB")
-        for learned in (True, False):
-            for benchmark, metric, runs, chance in duckdb.sql(
-                FIGURES.format(folder, learned)
-            ).fetchall():
-                name = "runs" if learned else "random, uniform"
-                print(f"  {benchmark} {metric}: {name} {runs}, chance {chance}")
+        for benchmark, metric, runs, chance in duckdb.sql(FIGURES.format(folder)).fetchall():
+            print(f"  {benchmark} {metric}: {runs}, chance {chance}")
 
 
 if __name__ == "__main__":
