@@ -138,7 +138,7 @@ def test_the_report_stands_alone_and_says_that_the_weights_are_random(built: Pat
     assert "random weights" in page
     assert "too_few_views" in page and "sample_clips" in page
     assert page.count("data:image/jpeg;base64,") == 8
-    assert "does not add up" not in page and '<span class="bad">no: ' not in page
+    assert '<span class="good">yes</span>' in page and '<span class="bad">no: ' not in page
     for outside in ('src="http', 'href="http', "@import", "<script"):
         assert outside not in page
 

@@ -292,3 +292,27 @@ def run_items(
         progress.count(outcome)
     check_failures(stage, outcomes, max_failed)
     return rows, outcomes
+
+
+def crawl_shard(
+    stage: str,
+    items: Mapping[str, Item],
+    work: Callable[[Item], list[Row]],
+    output: Path,
+    schema: pa.Schema,
+    *,
+    settings: Row,
+    wait: float,
+    max_failed: float,
+) -> None:
+    """Do a shard's items that are asked from a site, and write the shard.
+
+    Three tries an item, `wait` seconds before the second. What is done stands in a journal beside
+    the shard until the shard is written; `settings` are those that decide what the rows are.
+    """
+    journal = Journal(output.with_suffix(".journal.jsonl"), settings)
+    rows, outcomes = run_items(
+        stage, items, work, journal=journal, attempts=3, wait=wait, max_failed=max_failed
+    )
+    write_shard(output, rows, schema, outcomes)
+    journal.remove()

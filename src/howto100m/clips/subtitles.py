@@ -1,6 +1,5 @@
 """Fetch each video's English track, and keep the videos that say enough (section 3.1)."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,11 +7,9 @@ from pathlib import Path
 from howto100m import tables
 from howto100m.clips.captions import count_words, lines_of, read_cues
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import Journal, Row, read_table, run_items, write_shard
+from howto100m.shards import Row, crawl_shard, read_table
 from howto100m.videos.select import Limits
 from howto100m.videos.youtube import Track, YouTube
-
-log = logging.getLogger(__name__)
 
 KINDS = ("manual", "asr", "translated")
 """The kinds of track that the paper accepts."""
@@ -42,8 +39,6 @@ def fetch_subtitles(
     A video costs one request for its player answer, which settles views and duration where the
     search did not say them, and one for its track.
     """
-    settings = {"kinds": list(kinds), "min_words": min_words, **asdict(limits)}
-    journal = Journal(output.with_suffix(".journal.jsonl"), settings)
     columns = ["video_id", "rank", "views", "duration"]
     wanted = {v["video_id"]: v for v in read_table(videos, columns).to_pylist()}
 
@@ -76,14 +71,13 @@ def fetch_subtitles(
             }
         ]
 
-    rows, outcomes = run_items(
+    crawl_shard(
         "tracks fetched",
         wanted,
         fetch,
-        journal=journal,
-        attempts=3,
+        output,
+        tables.SUBTITLES,
+        settings={"kinds": list(kinds), "min_words": min_words, **asdict(limits)},
         wait=30.0,
         max_failed=max_failed,
     )
-    write_shard(output, rows, tables.SUBTITLES, outcomes)
-    journal.remove()

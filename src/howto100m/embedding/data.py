@@ -1,6 +1,5 @@
 """Batches of pairs, out of tables that stay on disk."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ import pyarrow.parquet as pq
 
 from howto100m import tables
 from howto100m.kinds import UserError
-
-log = logging.getLogger(__name__)
 
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float16]

@@ -1,6 +1,5 @@
 """Training pairs: clips grown to a least length, with their pooled features and word ids."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -27,8 +26,6 @@ from howto100m.shards import (
     table_writer,
     write_status,
 )
-
-log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]

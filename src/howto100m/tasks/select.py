@@ -82,11 +82,11 @@ def mine_tasks(wikihow: WikiHow, output: Path, shards: int, kept: Collection[str
     verbs = read_verbs()
     chosen = [_select_page(page, parents, kept, verbs) for page in pages]
     _log_counts(chosen)
-    for shard in range(shards):
-        _write(
-            shard_path(output, shard),
-            [both for both in chosen if shard_of(both[0].task_id, shards) == shard],
-        )
+    by_shard: list[list[tuple[Task, Outcome]]] = [[] for _ in range(shards)]
+    for task, outcome in chosen:
+        by_shard[shard_of(task.task_id, shards)].append((task, outcome))
+    for shard, part in enumerate(by_shard):
+        _write(shard_path(output, shard), part)
 
 
 def _select_page(

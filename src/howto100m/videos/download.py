@@ -1,17 +1,14 @@
 """Fetch the media of the videos that have subtitles, or take a folder of one's own."""
 
 import hashlib
-import logging
 import tempfile
 from pathlib import Path
 
 from howto100m import tables
 from howto100m.features.decode import probe
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import Journal, Row, read_table, run_items, write_shard
+from howto100m.shards import Row, crawl_shard, read_table, run_items, write_shard
 from howto100m.videos.youtube import YouTube
-
-log = logging.getLogger(__name__)
 
 DURATION_SLACK = 2.0
 """Seconds by which a file may fall short of the announced duration, which is a rounded one."""
@@ -26,7 +23,6 @@ def download_media(
     Only the video stream is fetched. A file counts once it was opened and is about as long as
     announced.
     """
-    journal = Journal(output.with_suffix(".journal.jsonl"), {"height": height})
     videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -42,17 +38,16 @@ def download_media(
             kept = fetched.replace(folder / fetched.name)
         return [row | {"path": str(kept)}]
 
-    rows, outcomes = run_items(
+    crawl_shard(
         "videos downloaded",
         videos,
         download,
-        journal=journal,
-        attempts=3,
+        output,
+        tables.MEDIA,
+        settings={"height": height},
         wait=10.0,
         max_failed=max_failed,
     )
-    write_shard(output, rows, tables.MEDIA, outcomes)
-    journal.remove()
 
 
 def collect_media(folder: Path, output: Path) -> None:

@@ -1,6 +1,5 @@
 """Search YouTube for "how to" and each task's title; the first 200 results stay (section 3.1)."""
 
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -8,10 +7,8 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import Journal, Row, read_table, run_items, write_shard
+from howto100m.shards import Row, crawl_shard, read_table
 from howto100m.videos.youtube import Hit, YouTube
-
-log = logging.getLogger(__name__)
 
 _VIDEO_ID = re.compile(r"[\w-]{11}", re.ASCII)
 
@@ -39,7 +36,6 @@ def search_tasks(
 ) -> None:
     """Search for every visual task of a tasks shard; write its shard of the search table."""
     wanted = {t["task_id"]: t for t in read_table(tasks).to_pylist() if t["visual"]}
-    journal = Journal(output.with_suffix(".journal.jsonl"), {"results": results})
 
     def search(task: Row) -> list[Row]:
         query = query_of(task["title"])
@@ -48,14 +44,13 @@ def search_tasks(
             raise ItemError(Kind.NO_RESULTS, query)
         return [{"task_id": task["task_id"], "rank": rank, **asdict(hit)} for rank, hit in ranked]
 
-    rows, outcomes = run_items(
+    crawl_shard(
         "tasks searched",
         wanted,
         search,
-        journal=journal,
-        attempts=3,
+        output,
+        tables.SEARCH,
+        settings={"results": results},
         wait=30.0,
         max_failed=max_failed,
     )
-    write_shard(output, rows, tables.SEARCH, outcomes)
-    journal.remove()
