@@ -16,10 +16,15 @@ rule mine_tasks:
     params:
         shards=len(TASK_SHARDS),
         categories=[f"--category={name}" for name in config["tasks"]["categories"]],
+        decisions=[
+            f"--{flag}={name}={decision}"
+            for flag, key in (("verb", "verbs"), ("task", "overrides"))
+            for name, decision in config["tasks"][key].items()
+        ],
         sites=SITES,
     shell:
         "python -m howto100m tasks --output results/tasks --shards {params.shards}"
-        " {params.categories:q} {params.sites} > {log} 2>&1"
+        " {params.categories:q} {params.decisions:q} {params.sites} > {log} 2>&1"
 
 
 rule search_tasks:

@@ -7,7 +7,7 @@ import pytest
 from howto100m.kinds import Kind, UserError
 from howto100m.shards import read_table, status_path
 from howto100m.tasks.select import select, select_titles, top_two
-from howto100m.tasks.verbs import Verb, decide, head_verb, read_verbs
+from howto100m.tasks.verbs import Overrides, Verb, decide, head_verb, read_verbs
 from howto100m.tasks.wikihow import read_tree
 
 TREE = """* Food and Entertaining
@@ -125,3 +125,56 @@ def test_malformed_titles_are_named(tmp_path: Path, text: str, line: str) -> Non
     with pytest.raises(UserError, match=line):
         select_titles(titles, tmp_path / "out.parquet", ())
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_users_word_goes_before_rule_category_and_review(tmp_path: Path) -> None:
+    titles = tmp_path / "titles.tsv"
+    titles.write_text(
+        "task_id\ttitle\tcategory_1\n1\tMake Tea\tFood\n2\tDecide Now\tFood\n"
+        "3\tBake\tWork\n4\tDecide\tFood\n"
+    )
+    overrides = Overrides.of(["make=abstract", "decide=visual"], ["3=visual", "4=abstract"])
+    select_titles(titles, tmp_path / "tasks.parquet", ["Food"], overrides)
+    rows = read_table(tmp_path / "tasks.parquet").to_pylist()
+    assert [row["visual"] for row in rows] == [False, True, True, False]
+    assert [row["reason"] for row in rows[2:]] == ["overridden: visual", "overridden: abstract"]
+    status = read_table(status_path(tmp_path / "tasks.parquet")).to_pylist()
+    assert [row["kind"] for row in status] == ["not_visual", None, None, "not_visual"]
+
+
+def test_an_overridden_task_that_is_not_there_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    titles = tmp_path / "titles.tsv"
+    titles.write_text("title\nMake Tea\n")
+    select_titles(titles, tmp_path / "tasks.parquet", [], Overrides.of([], ["77=visual"]))
+    assert "no task has the overridden ids 77" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["make", "=visual", "make=maybe", ""])
+def test_a_malformed_override_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="write NAME=visual or NAME=abstract"):
+        Overrides.of([text], [])
+
+
+def test_hostile_titles_come_back_as_they_were(tmp_path: Path) -> None:
+    hostile = [
+        '"Make" \'Tea\'; rm -rf "$HOME"',
+        "../../etc/passwd",
+        "<script>alert(1)</script>",
+        "Bake 🎂 für Zoë \u202eגוע",
+        "Make " + "x" * 9995,
+        "=HYPERLINK(1)",
+        "\u2028",
+        "{output} %s \\0",
+    ]
+    titles = tmp_path / "titles.tsv"
+    titles.write_text("\n".join(["title", *hostile, ""]), encoding="utf-8")
+    select_titles(titles, tmp_path / "tasks.parquet", [])
+    rows = read_table(tmp_path / "tasks.parquet").to_pylist()
+    assert sorted(row["title"] for row in rows) == sorted(hostile)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "tasks.parquet",
+        "tasks.status.parquet",
+        "titles.tsv",
+    ]

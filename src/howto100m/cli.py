@@ -102,6 +102,14 @@ def tasks(
     category: Annotated[
         list[str] | None, typer.Option(help="Top-level category to keep; repeat. None keeps all.")
     ] = None,
+    verb: Annotated[
+        list[str] | None,
+        typer.Option(help="Your own word on a verb, VERB=visual or VERB=abstract; repeat."),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Your own word on a task, ID=visual or ID=abstract; repeat."),
+    ] = None,
     delay: Annotated[
         float,
         typer.Option(min=0, envvar="HOWTO100M_DELAY", help="Seconds between two requests."),
@@ -114,16 +122,18 @@ def tasks(
 ) -> None:
     """WikiHow's titles, and which of them are visual tasks."""
     from howto100m.tasks.select import mine_tasks, select_titles
+    from howto100m.tasks.verbs import Overrides
     from howto100m.tasks.wikihow import WikiHow
 
+    overrides = Overrides.of(verb or [], task or [])
     if titles:
-        select_titles(titles, output, category or [])
+        select_titles(titles, output, category or [], overrides)
         return
     if not user_agent:
         raise UserError("tasks.user_agent (--user-agent) must say who asks WikiHow: NAME (contact)")
     with _sites(world, log) as door:
         wikihow = WikiHow(user_agent, delay, *((door.proxy, door.ca) if door else ()))
-        mine_tasks(wikihow, output, shards, category or [])
+        mine_tasks(wikihow, output, shards, category or [], overrides)
 
 
 @app.command()

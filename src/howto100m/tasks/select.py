@@ -11,7 +11,7 @@ from pathlib import Path
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome, shard_of, shard_path, write_shard
-from howto100m.tasks.verbs import Verb, decide, read_verbs
+from howto100m.tasks.verbs import Overrides, Verb, decide, read_verbs
 from howto100m.tasks.wikihow import Page, WikiHow
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,19 @@ def select(
     categories: tuple[str, str],
     kept: Collection[str],
     verbs: Mapping[str, Verb],
+    by_hand: Mapping[str, str] | None = None,
 ) -> tuple[Task, Outcome]:
-    """Decide about one title. An empty `kept` leaves the category filter out."""
+    """Decide about one title. An empty `kept` leaves the category filter out.
+
+    A decision `by_hand` ("visual" or "abstract", by task id) goes before every filter.
+    """
     decision = decide(title, verbs)
+    if by_hand and task_id in by_hand:
+        why = f"overridden: {by_hand[task_id]}"
+        visual = by_hand[task_id] == "visual"
+        task = Task(task_id, title, *categories, decision.verb, visual, why)
+        error = ItemError(Kind.NOT_VISUAL, why)
+        return task, Outcome(task_id) if visual else Outcome.of(task_id, error)
     if kept and categories[0] not in kept:
         where = categories[0] or "no known category"
         task = Task(task_id, title, *categories, decision.verb, False, f"category: {where}")
@@ -72,16 +82,23 @@ def select(
     return task, Outcome.of(task_id, ItemError(decision.kind, decision.reason))
 
 
-def mine_tasks(wikihow: WikiHow, output: Path, shards: int, kept: Collection[str]) -> None:
+def mine_tasks(
+    wikihow: WikiHow,
+    output: Path,
+    shards: int,
+    kept: Collection[str],
+    overrides: Overrides | None = None,
+) -> None:
     """Ask WikiHow for all its articles and write the shards of the tasks table."""
+    overrides = overrides or Overrides()
     parents = wikihow.parents()
     unknown = sorted(set(kept) - {name for name, parent in parents.items() if not parent})
     if unknown:
         raise UserError(f"tasks.categories names {unknown}, which WikiHow's category tree has not")
     pages = list(wikihow.pages())
-    verbs = read_verbs()
-    chosen = [_select_page(page, parents, kept, verbs) for page in pages]
-    _log_counts(chosen)
+    verbs = overrides.over(read_verbs())
+    chosen = [_select_page(page, parents, kept, verbs, overrides.tasks) for page in pages]
+    _log_counts(chosen, overrides)
     by_shard: list[list[tuple[Task, Outcome]]] = [[] for _ in range(shards)]
     for task, outcome in chosen:
         by_shard[shard_of(task.task_id, shards)].append((task, outcome))
@@ -90,27 +107,35 @@ def mine_tasks(wikihow: WikiHow, output: Path, shards: int, kept: Collection[str
 
 
 def _select_page(
-    page: Page, parents: Mapping[str, str], kept: Collection[str], verbs: Mapping[str, Verb]
+    page: Page,
+    parents: Mapping[str, str],
+    kept: Collection[str],
+    verbs: Mapping[str, Verb],
+    by_hand: Mapping[str, str],
 ) -> tuple[Task, Outcome]:
     categories = top_two(page.categories, parents, kept)
-    return select(str(page.page_id), page.title, categories, kept, verbs)
+    return select(str(page.page_id), page.title, categories, kept, verbs, by_hand)
 
 
-def select_titles(titles: Path, output: Path, kept: Collection[str]) -> None:
+def select_titles(
+    titles: Path, output: Path, kept: Collection[str], overrides: Overrides | None = None
+) -> None:
     """Decide about the titles of a TSV file, and write one tasks table.
 
     The header names the columns: `title`, and optionally `task_id` (else the line number),
     `category_1`, `category_2`. Without categories the category filter is left out.
     """
-    verbs = read_verbs()
+    overrides = overrides or Overrides()
+    verbs = overrides.over(read_verbs())
     rows = list(_read_titles(titles))
     if not any(row[2][0] for row in rows):
         log.warning("%s has no categories: the category filter is left out", titles)
         kept = ()
     chosen = [
-        select(task_id, title, categories, kept, verbs) for task_id, title, categories in rows
+        select(task_id, title, categories, kept, verbs, overrides.tasks)
+        for task_id, title, categories in rows
     ]
-    _log_counts(chosen)
+    _log_counts(chosen, overrides)
     _write(output, chosen)
 
 
@@ -138,7 +163,10 @@ def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]]) -> None:
     write_shard(path, rows, tables.TASKS, outcomes)
 
 
-def _log_counts(chosen: Iterable[tuple[Task, Outcome]]) -> None:
+def _log_counts(chosen: Collection[tuple[Task, Outcome]], overrides: Overrides) -> None:
+    unknown = sorted(overrides.tasks.keys() - {task.task_id for task, _ in chosen})
+    if unknown:
+        log.warning("no task has the overridden ids %s", ", ".join(unknown))
     counts = Counter(outcome.kind or "kept" for _, outcome in chosen)
     log.info(
         "%d titles: %s", counts.total(), ", ".join(f"{n} {k}" for k, n in counts.most_common())

@@ -6,14 +6,16 @@ person has decided otherwise; verbs.tsv holds both.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from howto100m.kinds import Kind, UserError
 
 VERBS = Path(__file__).with_name("verbs.tsv")
 HEADER = ("verb", "share", "reviewed")
+DECISIONS = ("visual", "abstract")
+"""What a person may decide about a verb or a task."""
 MIN_SHARE = 0.5
 """Share of physical senses from which a verb counts as visual."""
 
@@ -58,6 +60,36 @@ class Decision:
     kind: Kind | None = None
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """A user's own decisions, "visual" or "abstract", by verb and by task id."""
+
+    verbs: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, verbs: Iterable[str], tasks: Iterable[str]) -> "Overrides":
+        """Read "NAME=visual" and "NAME=abstract". Raises UserError that names the malformed one."""
+        return cls(_decisions(verbs), _decisions(tasks))
+
+    def over(self, verbs: Mapping[str, Verb]) -> dict[str, Verb]:
+        """The verbs, with the user's decisions in the place of the reviewed ones."""
+        return dict(verbs) | {
+            verb: Verb(verbs[verb].share if verb in verbs else None, decision)
+            for verb, decision in self.verbs.items()
+        }
+
+
+def _decisions(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, decision = text.rpartition("=")
+        if not name or decision not in DECISIONS:
+            raise UserError(f"{text!r} decides nothing: write NAME=visual or NAME=abstract")
+        found[name] = decision
+    return found
+
+
 def read_verbs(path: Path = VERBS) -> dict[str, Verb]:
     """Read verbs.tsv. Raises UserError that names the malformed line."""
     verbs: dict[str, Verb] = {}
@@ -67,7 +99,7 @@ def read_verbs(path: Path = VERBS) -> dict[str, Verb]:
     for number, line in enumerate(lines[1:], 2):
         try:
             verb, share, reviewed = line.split("\t")
-            if reviewed not in ("", "visual", "abstract"):
+            if reviewed not in ("", *DECISIONS):
                 raise ValueError(reviewed)
             verbs[verb] = Verb(float(share) if share else None, reviewed)
         except ValueError:
