@@ -19,6 +19,17 @@ class Category:
 
 
 @dataclass(frozen=True)
+class VerbCount:
+    """What became of the titles with one verb: how many stay and go, why, and one of them."""
+
+    verb: str
+    kept: int
+    dropped: int
+    reason: str
+    title: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """The corpus in a few figures; times in seconds, hours where it says so."""
 
@@ -83,6 +94,20 @@ def categories(results: Path) -> list[Category]:
         Category(name, tasks, videos, clips, PAPER_VIDEOS.get(name, ""))
         for name, tasks, videos, clips in rows
     ]
+
+
+def verbs(results: Path) -> list[VerbCount]:
+    """The titles of the kept categories by verb, the most frequent first."""
+    with duckdb.connect() as database:
+        rows = database.execute(
+            f"""
+            SELECT verb, count(*) FILTER (visual), count(*) FILTER (NOT visual), mode(reason),
+                   min(title)
+            FROM {_shards(results, "tasks")} WHERE NOT starts_with(reason, 'category: ')
+            GROUP BY 1 ORDER BY count(*) DESC, 1
+            """  # noqa: S608 - the names are ours
+        ).fetchall()
+    return [VerbCount(*row) for row in rows]
 
 
 def corpus(results: Path) -> Corpus:

@@ -22,6 +22,8 @@ from howto100m.shards import whole_file
 log = logging.getLogger(__name__)
 
 EXAMPLES = 8
+VERBS = 300
+"""Verbs that the page lists; on all of WikiHow there are thousands."""
 PACKAGES = ("howto100m", "snakemake", "torch", "torchvision", "av", "yt-dlp", "pyarrow", "duckdb")
 LARGER_IS_WORSE = frozenset({"median_rank"})
 
@@ -69,6 +71,7 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
                       count.stage, count.items, count.expected)  # fmt: skip
     figures = merge_runs(facts.metrics(results))
     curves = facts.curves(results)
+    verbs = facts.verbs(results)
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("howto100m", "report"),
         autoescape=True,
@@ -81,6 +84,8 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         counts=counts,
         corpus=facts.corpus(results),
         categories=facts.categories(results),
+        verbs=verbs[:VERBS],
+        more_verbs=len(verbs[VERBS:]),
         curves=plots.loss_curves(curves) if len(curves) else "",
         figures=figures,
         charts=[_chart(f) for f in figures if f.metric in ("R@10", "median_rank", "recall")],
