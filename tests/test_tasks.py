@@ -35,6 +35,16 @@ def verbs() -> dict[str, Verb]:
         ("Not Burn Rice", "burn"),
         ("Deep-Fry a Turkey", "deep-fry"),
         ("Makea Kite", "make"),
+        ("Growand Process Sorghum", "grow"),
+        ("Carefora Dog", "care"),
+        ("De Clutter a Garage", "declutter"),
+        ("(Re)paint a Wall", "repaint"),
+        ("Hand Wash Silk", "wash"),
+        ("Hand Over a Parcel", "hand"),
+        ("Do Not Burn Rice", "burn"),
+        ("Don't Burn Rice", "burn"),
+        ("Do the Splits", "do"),
+        ("Either Fix or Replace a Tap", "fix"),
         ("Café au Lait", ""),
         ("", ""),
         ("😀 🎉", ""),
@@ -57,7 +67,16 @@ def test_the_papers_abstract_verbs_go(title: str, verbs: dict[str, Verb]) -> Non
 
 
 @pytest.mark.parametrize(
-    "title", ["10 Ways to Make Coffee", "What Is a Latte?", "Can You Freeze Milk?", "Is It Done"]
+    "title",
+    [
+        "10 Ways to Make Coffee",
+        "Five Easy Ways to Tie a Tie",
+        "What Is a Latte?",
+        "Can You Freeze Milk?",
+        "Can You Freeze Milk",
+        "Is It Done",
+        "Quiz: Bake or Fry",
+    ],
 )
 def test_questions_and_lists_go(title: str, verbs: dict[str, Verb]) -> None:
     assert decide(title, verbs).kind is Kind.NO_VERB
@@ -178,3 +197,15 @@ def test_hostile_titles_come_back_as_they_were(tmp_path: Path) -> None:
         "tasks.status.parquet",
         "titles.tsv",
     ]
+
+
+@pytest.mark.parametrize(
+    "title", ["Can Peaches", "How to Can Pears?", "Do Yoga", "Make Tea1", "Ｍake Tea"]
+)
+def test_an_imperative_is_no_question(title: str, verbs: dict[str, Verb]) -> None:
+    assert decide(title, verbs).visual
+
+
+def test_the_end_of_an_endless_title_costs_no_time(verbs: dict[str, Verb]) -> None:
+    assert decide("how to " + "a" * 10_000_000, verbs).kind is Kind.NO_VERB
+    assert decide("a " * 5_000_000 + "ways?", verbs).kind is Kind.NO_VERB

@@ -6,8 +6,10 @@ person has decided otherwise; verbs.tsv holds both.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from howto100m.kinds import Kind, UserError
@@ -16,16 +18,35 @@ VERBS = Path(__file__).with_name("verbs.tsv")
 HEADER = ("verb", "share", "reviewed")
 DECISIONS = ("visual", "abstract")
 """What a person may decide about a verb or a task."""
+MAX_LENGTH = 300
+"""Characters of a title that are looked at; WikiHow's are shorter than 256 bytes."""
 MIN_SHARE = 0.5
 """Share of physical senses from which a verb counts as visual."""
 
+_HOW_TO = re.compile(r"^how\s+to\b[\s:]*", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LEADERS = frozenset(
-    "how to not never always easily quickly safely really successfully just almost also".split()
+    "how to not never don't don’t always easily quickly safely really successfully just almost"
+    " also either both".split()
 )
+_MODIFIERS = frozenset(
+    "acid air baby best cold cross deep dutch french fully hand hard home hot line machine old"
+    " quick self soft spring".split()
+)
+"""Words that say how, where the next one is a verb: "Hand Wash Silk", "Deep Clean Grout"."""
+_GLUE = tuple(
+    "through between without around about after their into from with down over your when and for"
+    " the off out how his her an as at by if in is my of on or to up a i".split()
+)
+"""What sticks to a verb where a title has lost its blanks ("Growand Process", "Carefora Dog"), as
+in the WikiHow-Dataset; longest first."""
+_PREFIXES = frozenset(("de", "re", "un"))
 _NOT_IMPERATIVE = re.compile(
-    r"\d+\s.*\b(?:ways?|tips?|steps?|reasons?|signs?|things|ideas|methods|facts|examples|types)\b"
-    r"|(?:what|why|when|who|where|which|is|are|can|does|do you|should|will|am i|quiz)\b"
+    r"(?:\S+\s+){0,4}(?:ways?|tips?|steps?|reasons?|signs?|things|ideas|methods|facts|examples|types)"
+    r"\s+(?:to|for|of|that|you|your|about)\b"
+    r"|\d+\s.*\b(?:ways?|tips?|steps?|reasons?|signs?|things|ideas|methods|facts|examples|types)\b"
+    r"|(?:what|why|when|who|where|which|is|are|does|am i|quiz)\b"
+    r"|(?:can|do|should|will)\s+(?:you|i|we|my|your|they|it|there|this|dogs?|cats?)\b"
     r"|.*\?\s*$",
     re.IGNORECASE,
 )
@@ -113,11 +134,17 @@ def read_verbs(path: Path = VERBS) -> dict[str, Verb]:
 def head_verb(title: str, verbs: Mapping[str, Verb]) -> str:
     """The imperative that a title opens with, or "" where it opens with none.
 
-    "How to", negations and adverbs before it are passed over; a hyphenated head counts by its last
-    part ("Deep-Fry"); a head with an article stuck to it ("Makea") counts without it.
+    "How to", negations, adverbs and modifiers ("Hand Wash") before it are passed over; a hyphenated
+    head counts by its last part ("Deep-Fry"), a prefix with the word behind it ("De Clutter"), a
+    head that lost its blank ("Makea", "Growand") without what is stuck to it.
     """
-    for word in _WORD.findall(title.lower())[:6]:
-        if word in _LEADERS:
+    words = _WORD.findall(title.lower())[:7]
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word in _LEADERS or (word, following) == ("do", "not"):
+            continue
+        if word in _PREFIXES and word + following in verbs:
+            return word + following
+        if word in _MODIFIERS and following in verbs:
             continue
         found = _known(word, verbs)
         if found:
@@ -129,15 +156,22 @@ def head_verb(title: str, verbs: Mapping[str, Verb]) -> str:
 
 
 def _known(word: str, verbs: Mapping[str, Verb]) -> str:
-    forms = [word, word.rsplit("-", 1)[-1], word.replace("-", "")]
-    forms += [word.removesuffix(article) for article in ("an", "a", "the", "your")]
+    forms = [word, word.rsplit("-", 1)[-1], word.replace("-", ""), *_unglued(word)]
     return next((form for form in forms if form in verbs), "")
+
+
+def _unglued(word: str) -> Iterator[str]:
+    for end in _GLUE:
+        if word.endswith(end) and len(word) > len(end) + 1:
+            yield word.removesuffix(end)
+            yield from _unglued(word.removesuffix(end))
 
 
 def decide(title: str, verbs: Mapping[str, Verb]) -> Decision:
     """Whether a title names a physical action, and which verb says so."""
-    bare = re.sub(r"^\s*how\s+to\s+", "", title, flags=re.IGNORECASE).strip()
-    if _NOT_IMPERATIVE.match(bare):
+    bare, imperative = _HOW_TO.subn("", unicodedata.normalize("NFKC", title[:MAX_LENGTH]).strip())
+    bare = bare.replace("(", "").replace(")", "")
+    if not imperative and _NOT_IMPERATIVE.match(bare):
         return Decision("", False, "a question or a list", Kind.NO_VERB)
     verb = head_verb(bare, verbs)
     if not verb:
