@@ -15,6 +15,7 @@ import yaml
 
 from howto100m import tables
 from howto100m.report.counts import count_stages
+from howto100m.validate import validate
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {"embedding": {"epochs": 4, "seeds": [1], "dim": 64}}
@@ -59,6 +60,10 @@ def planned(run: subprocess.CompletedProcess[str]) -> Counter[str]:
     return Counter(
         {p[0]: int(p[1]) for p in map(str.split, lines) if len(p) == 2 and p[1].isdigit()}
     )
+
+
+def test_every_table_holds_what_it_promises(built: Path) -> None:
+    assert list(validate(built / "results")) == []
 
 
 def test_every_item_is_accounted_for(built: Path) -> None:

@@ -468,6 +468,21 @@ def report(
     write_report(results, output, json.loads(settings))
 
 
+@app.command()
+def validate(
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
+) -> None:
+    """Check every table: schema, items, duplicates, shards, vectors; exit 1 where one is broken."""
+    from howto100m.validate import validate as faults_of
+
+    faults = list(faults_of(results))
+    for line in faults:
+        typer.echo(line)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo(f"{results}: every table holds what it promises")
+
+
 @contextmanager
 def _sites(world: Path | None, requests: Path | None) -> "Iterator[Door | None]":
     """The stand-ins of a sample world while the block runs, or nothing: then the real sites."""
@@ -495,7 +510,10 @@ def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
 
 
 def main() -> None:
-    """Run a sub-command. Exit codes: 2 the user can mend it, 3 the stage had to stop."""
+    """Run a sub-command.
+
+    Exit codes: 1 a table is broken (`validate`), 2 the user can mend it, 3 the stage had to stop.
+    """
     logging.basicConfig(
         format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", level=logging.INFO
     )

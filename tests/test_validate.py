@@ -1,0 +1,191 @@
+"""Validation: sound tables pass, and each way of breaking them is named with its path."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from typer.testing import CliRunner
+
+from feature_tables import write_features
+from howto100m import tables
+from howto100m.cli import app
+from howto100m.kinds import ItemError, Kind, UserError
+from howto100m.shards import (
+    Outcome,
+    read_table,
+    shard_of,
+    shard_path,
+    status_path,
+    write_shard,
+    write_status,
+    write_table,
+)
+from howto100m.validate import validate
+
+SHARDS = 2
+VIDEOS = [f"video{i:06d}" for i in range(8)]
+
+
+def clip(video_id: str, number: int) -> dict[str, object]:
+    start = 2.0 * number
+    return {
+        "video_id": video_id,
+        "clip": number,
+        "start": start,
+        "end": start + 2,
+        "text": "cut onion",
+        "raw_text": "cut the onion",
+    }
+
+
+def medium(video_id: str) -> dict[str, object]:
+    facts = {"path": f"media/{video_id}.mp4", "bytes": 9, "sha256": "0" * 64}
+    return {"video_id": video_id} | facts | {"width": 320, "height": 240, "duration": 5.0}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for shard in range(SHARDS):
+        mine = [v for v in VIDEOS if shard_of(v, SHARDS) == shard]
+        good, lost = mine[:-1], mine[-1]
+        outcomes = [Outcome(v) for v in good]
+        gone = Outcome.of(lost, ItemError(Kind.CORRUPT, "no stream"))
+        rows = [clip(v, n) for v in good for n in range(3)]
+        write_shard(shard_path(tmp_path / "clips", shard), rows, tables.CLIPS, [*outcomes, gone])
+        media = shard_path(tmp_path / "media", shard)
+        write_shard(media, map(medium, good), tables.MEDIA, [*outcomes, gone])
+        path = shard_path(tmp_path / "features", shard)
+        write_status(status_path(path), outcomes)
+        for rate, name in ((1.0, "2d"), (1.5, "3d")):
+            rows_of = {v: np.ones((int(5 * rate), 2048)) for v in good}
+            write_features(tmp_path / "features" / name / path.name, rows_of, rate)
+    return tmp_path
+
+
+@pytest.fixture
+def sound(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("howto100m.validate.count_stages", lambda _: [])
+    return results
+
+
+def test_sound_tables_have_no_fault(sound: Path) -> None:
+    assert list(validate(sound)) == []
+
+
+def test_a_folder_without_tables_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no stage's tables"):
+        list(validate(tmp_path))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def drop_status(path: Path) -> None:
+    status_path(path).unlink()
+
+
+def change(path: Path, edit: Callable[[pa.Table], pa.Table]) -> None:
+    write_table(path, edit(read_table(path)), tables.CLIPS)
+
+
+def double_a_row(path: Path) -> None:
+    change(path, lambda table: pa.concat_tables([table, table.slice(0, 1)]))
+
+
+def lose_a_video(path: Path) -> None:
+    first = read_table(path)["video_id"][0]
+    change(path, lambda table: table.filter(pc.not_equal(table["video_id"], first)))
+
+
+def end_before_the_start(path: Path) -> None:
+    change(path, lambda table: table.set_column(3, table.schema.field("end"), table["start"]))
+
+
+def drop_a_column(path: Path) -> None:
+    table = read_table(path).drop_columns(["raw_text"])
+    write_table(path, table, table.schema)
+
+
+def forget_an_outcome(path: Path) -> None:
+    outcomes = [Outcome(v) for v in read_table(path)["video_id"].unique().to_pylist()]
+    write_status(status_path(path), outcomes[1:])
+
+
+def count_an_item_twice(path: Path) -> None:
+    outcomes = [Outcome(v) for v in read_table(path)["video_id"].unique().to_pylist()]
+    write_status(status_path(path), [*outcomes, outcomes[0]])
+
+
+def fail_without_a_kind(path: Path) -> None:
+    outcomes = [Outcome(v) for v in read_table(path)["video_id"].unique().to_pylist()]
+    odd = replace(Outcome.of("x", ItemError(Kind.BUG)), kind=None)
+    write_status(status_path(path), [*outcomes, odd])
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (cut_short, "clips/00001.parquet: no whole Parquet file"),
+        (drop_status, "clips/00001.status.parquet: missing beside"),
+        (double_a_row, "clips: 2 rows have"),
+        (lose_a_video, "clips/00001.parquet: 1 items are ok and have no row"),
+        (end_before_the_start, "clips/00001.parquet: 9 rows are impossible"),
+        (drop_a_column, "clips/00001.parquet: columns are video_id"),
+        (forget_an_outcome, "clips/00001.parquet: 1 items have rows and are not ok"),
+        (count_an_item_twice, "clips/00001.status.parquet: 1 items have two rows"),
+        (fail_without_a_kind, "clips/00001.status.parquet: item x is ok and has a kind, or"),
+    ],
+)
+def test_each_damage_is_named_with_its_path(
+    sound: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    damage(shard_path(sound / "clips", 1))
+    faults = list(validate(sound))
+    assert any(line.startswith(f"{sound}/{says}") for line in faults), faults
+
+
+def test_another_number_of_shards_is_named(sound: Path) -> None:
+    path = shard_path(sound / "clips", 2)
+    write_shard(path, [], tables.CLIPS, [])
+    assert any("belongs to another of 3 shards" in line for line in validate(sound))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "says"),
+    [
+        (np.full((5, 2048), np.nan), "vector 0 has a NaN"),
+        (np.ones((12, 2048)), "has 12 vectors, 5.0 are due"),
+    ],
+)
+def test_vectors_must_be_numbers_and_fit_the_duration(
+    sound: Path, vectors: np.ndarray, says: str
+) -> None:
+    path = sound / "features" / "2d" / "00000.parquet"
+    videos = dict.fromkeys(read_table(path)["video_id"].unique().to_pylist(), vectors)
+    write_features(path, videos, 1.0)
+    table = read_table(path).replace_schema_metadata({"rate": "1"})
+    write_table(path, table, table.schema)
+    assert any(says in line for line in validate(sound))
+
+
+def test_the_command_prints_the_faults_and_exits_with_1(sound: Path) -> None:
+    run = CliRunner().invoke(app, ["validate", "--results", str(sound)])
+    assert (run.exit_code, run.output.count("\n")) == (0, 1)
+    cut_short(shard_path(sound / "clips", 0))
+    run = CliRunner().invoke(app, ["validate", "--results", str(sound)])
+    assert run.exit_code == 1
+    assert "clips/00000.parquet: no whole Parquet file" in run.output
+
+
+def test_items_that_the_stage_before_did_not_send_are_named(results: Path) -> None:
+    path = results / "media" / "00000.parquet"
+    rows = read_table(path)
+    ids = rows["video_id"].to_pylist()
+    write_shard(path, rows.slice(1), tables.MEDIA, [Outcome(v) for v in ids[1:]])
+    (results / "clips").rename(results / "other")
+    assert any("features: 6 items in, 5 sent on" in line for line in validate(results))
