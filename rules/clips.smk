@@ -31,13 +31,18 @@ rule fetch_subtitles:
 rule cut_clips:
     input:
         subtitles="results/subtitles/{shard}.parquet",
+        excluded=EXCLUDED,
     output:
         table="results/clips/{shard}.parquet",
         status="results/clips/{shard}.status.parquet",
+        statistics="results/clips/{shard}.statistics.parquet",
     log:
         "logs/clips/{shard}.log",
     conda:
         "../envs/crawl.yaml"
+    params:
+        unit=config["clips"]["unit"],
+        exclude=[f"--exclude={source}" for source in config["clips"]["exclude"]],
     shell:
-        "python -m howto100m clips --subtitles {input.subtitles}"
-        " --output {output.table} > {log} 2>&1"
+        "python -m howto100m clips --subtitles {input.subtitles} --unit {params.unit}"
+        " {params.exclude:q} --output {output.table} > {log} 2>&1"

@@ -208,17 +208,29 @@ def clips(
     vtt: Annotated[
         list[Path] | None, typer.Option(help="VTT files or folders of one's own; repeat.")
     ] = None,
+    media: Annotated[
+        Path | None, typer.Option(help="With --vtt: media table that knows the videos' lengths.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="line, or sentence: lines joined.")] = "line",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE or FILE:COLUMN of videos to leave out, a benchmark's; repeat."),
+    ] = None,
     max_failed: MaxFailed = 0.5,
 ) -> None:
     """A clip a subtitle line, with its caption."""
-    from howto100m.clips.pairing import cut_clips, read_clips
+    from howto100m.clips.excluded import excluded_videos
+    from howto100m.clips.pairing import UNITS, cut_clips, cut_files
 
     if (subtitles is None) == (vtt is None):
         raise UserError("give either --subtitles (a table) or --vtt (files or folders)")
+    if unit not in UNITS:
+        raise UserError(f"--unit is {unit}: give one of {', '.join(UNITS)}")
+    out = excluded_videos(exclude or [])
     if subtitles:
-        cut_clips(subtitles, output, max_failed)
+        cut_clips(subtitles, output, unit=unit, excluded=out, max_failed=max_failed)
     else:
-        read_clips(vtt or [], output, max_failed)
+        cut_files(vtt or [], media, output, unit=unit, excluded=out, max_failed=max_failed)
 
 
 @app.command()

@@ -59,6 +59,7 @@ class Kind(StrEnum):
     NO_SUBTITLES = "no_subtitles", Status.SKIPPED, Fate.PERMANENT
     TOO_FEW_WORDS = "too_few_words", Status.SKIPPED, Fate.PERMANENT
     NO_CLIPS = "no_clips", Status.SKIPPED, Fate.PERMANENT
+    EVALUATION_VIDEO = "evaluation_video", Status.SKIPPED, Fate.PERMANENT
     # vocabulary, pairs
     NO_VECTOR = "no_vector", Status.SKIPPED, Fate.PERMANENT
     NO_WORDS = "no_words", Status.SKIPPED, Fate.PERMANENT

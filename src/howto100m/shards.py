@@ -49,12 +49,17 @@ def status_path(table: Path) -> Path:
     return table.with_suffix(".status.parquet")
 
 
+def statistics_path(table: Path) -> Path:
+    """The table of statistics that stands beside a table."""
+    return table.with_suffix(".statistics.parquet")
+
+
 def shard_paths(folder: Path) -> list[Path]:
-    """The tables of a stage's folder, in order, without the status tables.
+    """The tables of a stage's folder, in order, without those that stand beside a table.
 
     Raises UserError when there is none.
     """
-    paths = sorted(p for p in folder.glob("*.parquet") if not p.name.endswith(".status.parquet"))
+    paths = sorted(p for p in folder.glob("*.parquet") if "." not in p.stem)
     if not paths:
         raise UserError(f"{folder} holds no Parquet table: build that stage first")
     return paths

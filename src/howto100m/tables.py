@@ -88,6 +88,19 @@ CLIPS = _schema(
     end=pa.float64(),
     text=_text,
     raw_text=_text,
+    word_starts_=pa.list_(pa.float32()),
+)
+
+CLIP_STATISTICS = _schema(
+    video_id=_text,
+    lines=pa.int32(),
+    clips=pa.int32(),
+    empty=pa.int32(),
+    outside=pa.int32(),
+    cut=pa.int32(),
+    backward=pa.int32(),
+    seconds=pa.float64(),
+    words=pa.int32(),
 )
 
 MEDIA = _schema(

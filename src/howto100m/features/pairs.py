@@ -183,7 +183,8 @@ def pair_clips(
     words = Vocabulary.load(vocabulary)
     rows_2d = lru_cache(maxsize=1)(FeatureTable.open(features_2d).rows)
     rows_3d = lru_cache(maxsize=1)(FeatureTable.open(features_3d).rows)
-    table = read_table(clips).sort_by([("video_id", "ascending"), ("clip", "ascending")])
+    columns = ["video_id", "clip", "start", "end", "text"]
+    table = read_table(clips, columns).sort_by([("video_id", "ascending"), ("clip", "ascending")])
     progress = Progress("clips", len(table))
     outcomes: list[Outcome] = []
 
