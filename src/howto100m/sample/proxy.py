@@ -40,7 +40,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; its length is told by the proxy. `what` names it in the log of requests."""
+    """An answer; its length is told by the proxy. `what` names it in the log of requests.
+
+    One that is `cut` breaks off: its connection ends in the middle of the body.
+    """
 
     body: bytes = b""
     kind: str = "text/html; charset=utf-8"
@@ -48,6 +51,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     what: str = ""
     video_id: str = ""
+    cut: bool = False
 
 
 Site = Callable[[Request], Response]
@@ -167,6 +171,7 @@ class _Tls(BaseHTTPRequestHandler):
             host=request.host,
             method=request.method,
             path=request.path,
+            query=request.query,
             status=response.status,
             what=response.what,
             video_id=response.video_id,
@@ -177,7 +182,10 @@ class _Tls(BaseHTTPRequestHandler):
         self.send_header("Content-Type", response.kind)
         self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(response.body)
+        self.wfile.write(
+            response.body[: len(response.body) // 2] if response.cut else response.body
+        )
+        self.close_connection |= response.cut
 
     def do_POST(self) -> None:
         self.do_GET()

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from howto100m.sample.proxy import Proxy, Request, Response, Site
-from howto100m.sample.wikihow_site import WikihowSite
+from howto100m.sample.wikihow_site import ROWS, WikihowSite
 from howto100m.sample.world import MEDIA, WORLD, World
 from howto100m.sample.youtube_site import YoutubeSite
 
@@ -25,14 +25,16 @@ class Door:
 
 
 @contextmanager
-def sites(world: Path, log: Path | None = None, fault: Fault | None = None) -> Iterator[Door]:
+def sites(
+    world: Path, log: Path | None = None, fault: Fault | None = None, rows: int = ROWS
+) -> Iterator[Door]:
     """Serve the sample world of a folder (`make_sample`) until the block ends.
 
     Each request is appended to `log` as a line of JSON. Any host but the two sites' gets an error
-    502. Raises UserError when the folder holds no world.
+    502. WikiHow lists `rows` pages at a time. Raises UserError when the folder holds no world.
     """
     known = World.load(world / WORLD)
-    wikihow, youtube = WikihowSite(known), YoutubeSite(known, world / MEDIA)
+    wikihow, youtube = WikihowSite(known, rows), YoutubeSite(known, world / MEDIA)
 
     def route(host: str) -> Site | None:
         site: Site

@@ -1,6 +1,7 @@
 """www.wikihow.com of the sample world: MediaWiki's api.php as far as a list of pages needs it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -9,8 +10,8 @@ from howto100m.sample.proxy import Request, Response, json_response, missing
 from howto100m.sample.records import Page
 from howto100m.sample.world import World
 
-MAX_LIMIT = 20
-"""Rows of an answer at the most. The real site gives 500; so few let a small world be continued."""
+REAL_ROWS, ROWS = 500, 20
+"""Rows of an answer at the most: the real site's, and so few that a small world is continued."""
 ARTICLES, PROJECT, CATEGORIES = 0, 4, 14
 TREE_TITLE = "wikiHow:Categories"
 ROBOTS = """User-agent: *
@@ -31,15 +32,20 @@ class _Batch:
 
 
 class WikihowSite:
-    """Answers requests to www.wikihow.com."""
+    """Answers requests to www.wikihow.com, `rows` rows at a time."""
 
-    def __init__(self, world: World):
+    def __init__(self, world: World, rows: int = ROWS):
         self._parents = world.parents
+        self._rows = rows
         categories = (
             Page(number, f"Category:{name}", (parent,) if parent else ())
             for number, (name, parent) in zip(count(2_000_000), world.parents.items(), strict=False)
         )
-        self._spaces = {ARTICLES: _sorted(world.pages), CATEGORIES: _sorted(categories)}
+        self._spaces = {
+            (space, no_redirects): _sorted(p for p in pages if not (no_redirects and p.redirect))
+            for space, pages in ((ARTICLES, world.pages), (CATEGORIES, tuple(categories)))
+            for no_redirects in (False, True)
+        }
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -80,7 +86,7 @@ class WikihowSite:
         }
         answer: dict[str, Any] = {"query": {"pages": list(rows.values())}}
         if "categories" in params.get("prop", "").split("|"):
-            links, left = _category_links(batch.pages, params)
+            links, left = _category_links(batch.pages, params, self._limit(params.get("cllimit")))
             for page_id, category in links:
                 link = {"ns": CATEGORIES, "title": f"Category:{category.replace('_', ' ')}"}
                 rows[page_id].setdefault("categories", []).append(link)
@@ -95,23 +101,22 @@ class WikihowSite:
     def _batch(self, params: Params) -> _Batch:
         space = int(params.get("gapnamespace", ARTICLES))
         no_redirects = params.get("gapfilterredir") == "nonredirects"
-        start = params.get("gapcontinue", "")
-        found = [
-            page
-            for page in self._spaces.get(space, ())
-            if not (no_redirects and page.redirect) and _key(_bare(page)) >= start
-        ]
-        limit = _limit(params.get("gaplimit"))
-        following = _key(_bare(found[limit])) if len(found) > limit else ""
-        return _Batch(found[:limit], space, following)
+        pages = self._spaces.get((space, no_redirects), [])
+        start = bisect_left(pages, params.get("gapcontinue", ""), key=_key_of)
+        end = start + self._limit(params.get("gaplimit"))
+        return _Batch(pages[start:end], space, _key_of(pages[end]) if end < len(pages) else "")
+
+    def _limit(self, asked: str | None) -> int:
+        return self._rows if asked == "max" else max(1, min(int(asked or 10), self._rows))
 
 
-def _category_links(pages: Sequence[Page], params: Params) -> tuple[list[tuple[int, str]], str]:
+def _category_links(
+    pages: Sequence[Page], params: Params, limit: int
+) -> tuple[list[tuple[int, str]], str]:
     """So many (page id, category) as the limit allows, and where to go on ("" at the end)."""
     page_id, _, category = params.get("clcontinue", "0|").partition("|")
     links = sorted((page.page_id, _key(name)) for page in pages for name in page.categories)
     links = [link for link in links if link >= (int(page_id), category)]
-    limit = _limit(params.get("cllimit"))
     left = "|".join(map(str, links[limit])) if len(links) > limit else ""
     return links[:limit], left
 
@@ -123,20 +128,16 @@ def _outline(parents: Mapping[str, str], parent: str, depth: int) -> Iterator[st
             yield from _outline(parents, name, depth + 1)
 
 
-def _sorted(pages: Iterator[Page] | Sequence[Page]) -> list[Page]:
-    return sorted(pages, key=lambda page: _key(_bare(page)))
+def _sorted(pages: Iterable[Page]) -> list[Page]:
+    return sorted(pages, key=_key_of)
 
 
-def _bare(page: Page) -> str:
-    return page.title.removeprefix("Category:")
+def _key_of(page: Page) -> str:
+    return _key(page.title.removeprefix("Category:"))
 
 
 def _key(title: str) -> str:
     return title.replace(" ", "_")
-
-
-def _limit(asked: str | None) -> int:
-    return MAX_LIMIT if asked == "max" else max(1, min(int(asked or 10), MAX_LIMIT))
 
 
 def _error(code: str, info: str) -> dict[str, Any]:
