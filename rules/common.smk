@@ -4,7 +4,7 @@ import sys
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from howto100m.clips.excluded import split_source
-from howto100m.config import exports, flags, resolve, use_this_python
+from howto100m.config import TASK_LISTS, exports, flags, resolve, use_this_python
 from howto100m.kinds import UserError
 
 use_this_python()
@@ -27,6 +27,8 @@ SAMPLE = config["source"] == "sample"
 WORLD = ["results/sample/world.json"] if SAMPLE else []
 SITES = "--world results/sample" if SAMPLE else ""
 EXCLUDED = [split_source(source)[0] for source in config["clips"]["exclude"]]
+# The files that the titles are read from, where they do not come from WikiHow.
+TITLES = {key: config["tasks"][key] for key in TASK_LISTS[config["tasks"]["from"]]}
 # Settings whose names are the sub-command's flags.
 FEATURE_SETTINGS = flags({key: config["features"][key] for key in ("mean", "dtype")})
 EMBEDDING_SETTINGS = flags(

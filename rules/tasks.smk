@@ -1,6 +1,7 @@
 rule mine_tasks:
     input:
         WORLD,
+        **TITLES,
     output:
         table=expand("results/tasks/{task_shard}.parquet", task_shard=TASK_SHARDS),
         status=expand(
@@ -14,6 +15,7 @@ rule mine_tasks:
         mem_mb=2000,
         runtime=2880,
     params:
+        titles=flags({"from": config["tasks"]["from"], **TITLES}),
         shards=len(TASK_SHARDS),
         categories=[f"--category={name}" for name in config["tasks"]["categories"]],
         decisions=[
@@ -23,8 +25,9 @@ rule mine_tasks:
         ],
         sites=SITES,
     shell:
-        "python -m howto100m tasks --output results/tasks --shards {params.shards}"
-        " {params.categories:q} {params.decisions:q} {params.sites} > {log} 2>&1"
+        "python -m howto100m tasks {params.titles} --output results/tasks"
+        " --shards {params.shards} {params.categories:q} {params.decisions:q}"
+        " {params.sites} > {log} 2>&1"
 
 
 rule search_tasks:

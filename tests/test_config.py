@@ -13,6 +13,7 @@ from howto100m.config import exports, flags, resolve
 from howto100m.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
+CONTACT = "our-lab (us@our-lab.org)"
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def mistakes(config: dict[str, Any]) -> list[str]:
 
 
 def test_the_papers_settings_hold_in_live_mode(config: dict[str, Any]) -> None:
+    config["tasks"]["user_agent"] = CONTACT
     live = resolve(config | {"source": "live"})
     assert live["search"]["results"] == live["videos"]["max_rank"] == 200
     assert (live["videos"]["min_views"], live["videos"]["max_duration"]) == (100, 2000)
@@ -67,6 +69,7 @@ def test_a_mistake_is_one_line_that_names_the_key(
     config: dict[str, Any], key: str, value: Any, line: str
 ) -> None:
     config["source"] = "live"
+    config["tasks"]["user_agent"] = CONTACT
     place = config
     *folders, last = key.split(".")
     for folder in folders:
@@ -78,6 +81,43 @@ def test_a_mistake_is_one_line_that_names_the_key(
 def test_mistakes_in_the_samples_settings_are_found(config: dict[str, Any]) -> None:
     config["sample"]["settings"]["videos"] = {"min_views": "many"}
     assert mistakes(config) == ["config: videos.min_views: 'many' is not of type 'integer'"]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "good"),
+    [
+        ("", False),
+        ("sample", False),
+        ("NAME (MAIL ADDRESS OR URL)", False),
+        ("me (@home)", False),
+        ("us@our-lab.org\nX: 1", False),
+        ("Universität (us@our-lab.org)", False),
+        ("our-lab/2.0 (+https://our-lab.org/crawl)", True),
+        (CONTACT, True),
+    ],
+)
+def test_wikihow_is_told_who_asks(config: dict[str, Any], user_agent: str, good: bool) -> None:
+    config["source"] = "live"
+    config["tasks"]["user_agent"] = user_agent
+    if good:
+        assert resolve(config)["tasks"]["user_agent"] == user_agent
+    else:
+        (line,) = mistakes(config)
+        assert line.startswith("config: tasks.user_agent must tell WikiHow who asks and where")
+        config["tasks"] |= {"from": "table", "table": "titles.tsv"}
+        assert resolve(config)["tasks"]["from"] == "table"
+
+
+def test_a_door_needs_its_files(config: dict[str, Any]) -> None:
+    config["tasks"]["from"] = "howto100m"
+    config["tasks"]["task_ids_csv"] = "task_ids.csv"
+    assert mistakes(config) == [
+        "config: tasks.howto100m_csv is empty; `tasks.from: howto100m` needs the path of that file"
+    ]
+    config["tasks"]["from"] = "tabel"
+    assert mistakes(config) == [
+        "config: tasks.from: 'tabel' is not one of ['wikihow', 'table', 'howto100m']"
+    ]
 
 
 def test_every_setting_must_be_there(config: dict[str, Any]) -> None:
@@ -111,11 +151,28 @@ def test_a_mistake_ends_snakemake_before_any_job() -> None:
     assert run.returncode == 1
     assert "config: serch is no setting (did you mean search?)" in run.stderr.splitlines()
     assert "rule " not in run.stdout + run.stderr
+    run = snakemake("--config", "source=live")
+    assert run.returncode == 1 and "config: tasks.user_agent must tell WikiHow" in run.stderr
+    assert "rule " not in run.stdout + run.stderr
+
+
+def test_the_titles_come_through_the_door_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "my titles.tsv"
+    path.write_text("title\nMake Tea\n")
+    tasks = f"tasks={{from: table, table: {path}}}"
+    run = snakemake("-p", "tasks", "--config", "source=live", tasks)
+    assert run.returncode == 0, run.stderr
+    (line,) = (line for line in run.stdout.splitlines() if "python -m howto100m tasks" in line)
+    assert f"--from table --table '{path}' --output results/tasks --shards 256" in line
+    path.unlink()
+    run = snakemake("-p", "tasks", "--config", "source=live", tasks)
+    assert run.returncode == 1 and "my titles.tsv" in run.stdout + run.stderr
 
 
 @pytest.mark.heavy
 def test_the_real_thing_is_planned_without_the_network() -> None:
-    run = snakemake("--quiet", "rules", "--config", "source=live")
+    live = ("source=live", f"tasks={{user_agent: {CONTACT}}}")
+    run = snakemake("--quiet", "rules", "--config", *live)
     assert run.returncode == 0, run.stderr
     jobs = dict(line.split() for line in run.stdout.splitlines() if len(line.split()) == 2)
     assert jobs["search_tasks"] == "256"

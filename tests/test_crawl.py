@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from howto100m.clips.subtitles import KINDS, fetch_subtitles
-from howto100m.kinds import StageStopped, UserError
+from howto100m.kinds import StageStopped
 from howto100m.sample.proxy import Request, Response
 from howto100m.sample.render import render
 from howto100m.sample.sites import sites
@@ -228,34 +228,3 @@ def test_media_that_break_off_do_not_count(
     assert Path(rows[0]["path"]).stat().st_size == rows[0]["bytes"]
     assert set(fates(tmp_path, "media").values()) == {"", "corrupt"}
     assert [p.name for p in (tmp_path / "store").iterdir()] == [f"{whole}.mp4"]
-
-
-def test_wikihow_is_asked_again_when_it_is_busy(world: Path, tmp_path: Path) -> None:
-    limited = {"error": {"code": "ratelimited", "info": "You've exceeded your rate limit."}}
-    answers = iter(
-        [
-            Response(b"", status=429),
-            Response(json.dumps(limited).encode(), "application/json"),
-            Response(b"", status=503),
-        ]
-    )
-    with sites(world, fault=lambda _: next(answers, None)) as door:
-        wikihow = WikiHow("test", 0.0, door.proxy, door.ca, patience=0.01)
-        mine_tasks(wikihow, tmp_path / "tasks", 1, KEPT)
-    assert fates(tmp_path, "tasks")
-
-
-def test_a_challenge_page_is_one_clear_error(world: Path, tmp_path: Path) -> None:
-    page = Response(b"<html><title>Just a moment...</title></html>", status=403)
-    with sites(world, fault=lambda _: page) as door:
-        wikihow = WikiHow("test", 0.0, door.proxy, door.ca)
-        with pytest.raises(UserError, match=r"refuses: HTTP 403.*Just a moment.*--titles"):
-            mine_tasks(wikihow, tmp_path / "tasks", 1, KEPT)
-    assert not (tmp_path / "tasks").exists()
-
-
-def test_a_misspelt_category_is_named(world: Path, tmp_path: Path) -> None:
-    with sites(world) as door:
-        wikihow = WikiHow("test", 0.0, door.proxy, door.ca)
-        with pytest.raises(UserError, match="Helth"):
-            mine_tasks(wikihow, tmp_path / "tasks", 1, ["Helth"])

@@ -98,6 +98,18 @@ def tasks(
     titles: Annotated[
         Path | None, typer.Option(help="TSV with a column `title`, instead of WikiHow.")
     ] = None,
+    source: Annotated[
+        str, typer.Option("--from", help="wikihow, table or howto100m: where titles come from.")
+    ] = "wikihow",
+    table: Annotated[
+        Path | None, typer.Option(help="With --from table: TSV or Parquet, a column `title`.")
+    ] = None,
+    howto100m_csv: Annotated[
+        Path | None, typer.Option(help="With --from howto100m: HowTo100M_v1.csv.")
+    ] = None,
+    task_ids_csv: Annotated[
+        Path | None, typer.Option(help="With --from howto100m: task_ids.csv.")
+    ] = None,
     shards: Shards = 1,
     category: Annotated[
         list[str] | None, typer.Option(help="Top-level category to keep; repeat. None keeps all.")
@@ -117,23 +129,35 @@ def tasks(
     user_agent: Annotated[
         str, typer.Option(envvar="HOWTO100M_USER_AGENT", help="Who asks, with a contact.")
     ] = "",
+    max_failed: MaxFailed = 0.5,
     world: World = None,
     log: RequestLog = None,
 ) -> None:
     """WikiHow's titles, and which of them are visual tasks."""
-    from howto100m.tasks.select import mine_tasks, select_titles
+    from howto100m.config import contact_lacks
+    from howto100m.tasks.select import list_tasks, mine_tasks, official_tasks, select_titles
     from howto100m.tasks.verbs import Overrides
-    from howto100m.tasks.wikihow import WikiHow
 
     overrides = Overrides.of(verb or [], task or [])
     if titles:
         select_titles(titles, output, category or [], overrides)
-        return
-    if not user_agent:
-        raise UserError("tasks.user_agent (--user-agent) must say who asks WikiHow: NAME (contact)")
-    with _sites(world, log) as door:
-        wikihow = WikiHow(user_agent, delay, *((door.proxy, door.ca) if door else ()))
-        mine_tasks(wikihow, output, shards, category or [], overrides)
+    elif source == "table" and table:
+        list_tasks(table, output, shards, category or [], max_failed, overrides)
+    elif source == "howto100m" and howto100m_csv and task_ids_csv:
+        official_tasks(howto100m_csv, task_ids_csv, output, shards, max_failed, overrides)
+    elif source != "wikihow":
+        raise UserError(
+            "--from takes wikihow, table (with --table), or howto100m (with --howto100m-csv and"
+            f" --task-ids-csv); found {source}"
+        )
+    elif world is None and (lacks := contact_lacks(user_agent)):
+        raise UserError(f"tasks.user_agent (--user-agent) {lacks}")
+    else:
+        from howto100m.tasks.wikihow import WikiHow
+
+        with _sites(world, log) as door:
+            wikihow = WikiHow(user_agent, delay, *((door.proxy, door.ca) if door else ()))
+            mine_tasks(wikihow, output, shards, category or [], overrides)
 
 
 @app.command()

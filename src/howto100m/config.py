@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,13 @@ from jsonschema import Draft202012Validator, ValidationError
 from howto100m.kinds import UserError
 
 Settings = dict[str, Any]
+
+TASK_LISTS: Mapping[str, tuple[str, ...]] = {
+    "wikihow": (),
+    "table": ("table",),
+    "howto100m": ("howto100m_csv", "task_ids_csv"),
+}
+"""The files that each value of `tasks.from` needs, by the names of their settings."""
 
 
 def resolve(config: Settings) -> Settings:
@@ -76,7 +84,30 @@ def _contradictions(settings: Settings) -> list[str]:
     ]
     if settings["embedding"]["pairs_per_video"] * settings["embedding"]["videos_per_batch"] < 2:
         found.append("embedding: a batch of one pair has no negatives; raise videos_per_batch")
+    tasks = settings["tasks"]
+    found += [
+        f"tasks.{name} is empty; `tasks.from: {tasks['from']}` needs the path of that file"
+        for name in TASK_LISTS[tasks["from"]]
+        if not tasks[name]
+    ]
+    if settings["source"] == "live" and tasks["from"] == "wikihow":
+        lacks = contact_lacks(tasks["user_agent"])
+        found += [f"tasks.user_agent {lacks}"] if lacks else []
     return found
+
+
+def contact_lacks(user_agent: str) -> str:
+    """What is wrong with a User-Agent for a site whose owners want to know who asks, "" if nothing.
+
+    It must be one line of ASCII, with a mail address or a URL.
+    """
+    good = user_agent.isascii() and user_agent.isprintable() and user_agent == user_agent.strip()
+    if good and re.search(r"[^\s@(]+@[^\s@]+\.\w|https?://[^\s/]+\.\w", user_agent):
+        return ""
+    return (
+        "must tell WikiHow who asks and where to complain, in ASCII: NAME (MAIL ADDRESS OR URL),"
+        f" not {user_agent!r}"
+    )
 
 
 def flags(settings: Mapping[str, Any]) -> str:

@@ -42,6 +42,8 @@ class Kind(StrEnum):
     OTHER_CATEGORY = "other_category", Status.SKIPPED, Fate.PERMANENT
     NO_VERB = "no_verb", Status.SKIPPED, Fate.PERMANENT
     NOT_VISUAL = "not_visual", Status.SKIPPED, Fate.PERMANENT
+    NO_VIDEOS = "no_videos", Status.SKIPPED, Fate.PERMANENT
+    NO_TITLE = "no_title", Status.FAILED, Fate.PERMANENT
     # search, videos
     NO_RESULTS = "no_results", Status.SKIPPED, Fate.PERMANENT
     RANK = "rank", Status.SKIPPED, Fate.PERMANENT

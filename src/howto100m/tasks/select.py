@@ -3,18 +3,22 @@
 import csv
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import Outcome, shard_of, shard_path, write_shard
+from howto100m.shards import Outcome, check_failures, shard_of, shard_path, write_shard
+from howto100m.tasks.lists import read_official, read_own
 from howto100m.tasks.verbs import Overrides, Verb, decide, read_verbs
 from howto100m.tasks.wikihow import Page, WikiHow
 
 log = logging.getLogger(__name__)
+
+JOURNAL = "wikihow.journal.jsonl"
+"""Beside the shards while WikiHow is asked; Snakemake does not know of it."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +93,23 @@ def mine_tasks(
     kept: Collection[str],
     overrides: Overrides | None = None,
 ) -> None:
-    """Ask WikiHow for all its articles and write the shards of the tasks table."""
+    """Ask WikiHow for all its articles and write the shards of the tasks table.
+
+    Stopped anywhere, the next call goes on where it was; once the table is written, the next call
+    asks anew.
+    """
     overrides = overrides or Overrides()
-    parents = wikihow.parents()
+    journal = wikihow.journal(output / JOURNAL)
+    parents = wikihow.parents(journal)
     unknown = sorted(set(kept) - {name for name, parent in parents.items() if not parent})
     if unknown:
         raise UserError(f"tasks.categories names {unknown}, which WikiHow's category tree has not")
-    pages = list(wikihow.pages())
     verbs = overrides.over(read_verbs())
-    chosen = [_select_page(page, parents, kept, verbs, overrides.tasks) for page in pages]
-    _log_counts(chosen, overrides)
-    by_shard: list[list[tuple[Task, Outcome]]] = [[] for _ in range(shards)]
-    for task, outcome in chosen:
-        by_shard[shard_of(task.task_id, shards)].append((task, outcome))
-    for shard, part in enumerate(by_shard):
-        _write(shard_path(output, shard), part)
+    chosen = [
+        _select_page(page, parents, kept, verbs, overrides.tasks) for page in wikihow.pages(journal)
+    ]
+    _write_shards(output, shards, chosen, overrides)
+    journal.remove()
 
 
 def _select_page(
@@ -115,6 +121,84 @@ def _select_page(
 ) -> tuple[Task, Outcome]:
     categories = top_two(page.categories, parents, kept)
     return select(str(page.page_id), page.title, categories, kept, verbs, by_hand)
+
+
+def list_tasks(
+    table: Path,
+    output: Path,
+    shards: int,
+    kept: Collection[str],
+    max_failed: float,
+    overrides: Overrides | None = None,
+) -> None:
+    """Decide about the titles of a list of the user's, and write the shards of the tasks table.
+
+    Without categories the category filter is left out. Raises StageStopped (see `check_failures`).
+    """
+    overrides = overrides or Overrides()
+    found = read_own(table)
+    if not any(entry.categories[0] for entry in found.entries.values()):
+        log.warning("%s has no categories: the category filter is left out", table)
+        kept = ()
+    verbs = overrides.over(read_verbs())
+    chosen = [
+        select(entry.task_id, entry.title, entry.categories, kept, verbs, overrides.tasks)
+        for entry in found.entries.values()
+    ]
+    _write_shards(output, shards, chosen, overrides, found.failures, max_failed)
+
+
+def official_tasks(
+    videos: Path,
+    task_ids: Path,
+    output: Path,
+    shards: int,
+    max_failed: float,
+    overrides: Overrides | None = None,
+) -> None:
+    """Take over HowTo100M's tasks, and write the shards of the tasks table.
+
+    A task is in the official list when HowTo100M_v1.csv (`videos`) has a video of it; all of those
+    are visual, but for those that the user overrules. Raises StageStopped (see `check_failures`).
+    """
+    overrides = overrides or Overrides()
+    found, verbs = read_official(videos, task_ids), read_verbs()
+    chosen: list[tuple[Task, Outcome]] = []
+    for entry in found.entries.values():
+        task, own = select(entry.task_id, entry.title, entry.categories, (), verbs, overrides.tasks)
+        if entry.task_id in overrides.tasks:
+            chosen.append((task, own))
+            continue
+        visual, outcome, reason = True, Outcome(entry.task_id), "in the official list"
+        if not entry.videos:
+            visual, reason = False, f"no video of it in {videos.name}"
+            outcome = Outcome.of(entry.task_id, ItemError(Kind.NO_VIDEOS, reason))
+        chosen.append((replace(task, visual=visual, reason=reason), outcome))
+    _write_shards(output, shards, chosen, overrides, found.failures, max_failed)
+
+
+def _write_shards(
+    output: Path,
+    shards: int,
+    chosen: list[tuple[Task, Outcome]],
+    overrides: Overrides,
+    failures: Sequence[Outcome] = (),
+    max_failed: float = 1.0,
+) -> None:
+    """Write all shards; what failed has a row in a status table alone."""
+    _log_counts(chosen, overrides, failures)
+    check_failures("tasks", [*failures, *(outcome for _, outcome in chosen)], max_failed)
+    tasks: list[list[Task]] = [[] for _ in range(shards)]
+    outcomes: list[list[Outcome]] = [[] for _ in range(shards)]
+    for task, outcome in chosen:
+        tasks[shard_of(task.task_id, shards)].append(task)
+        outcomes[shard_of(task.task_id, shards)].append(outcome)
+    for failure in failures:
+        outcomes[shard_of(failure.id, shards)].append(failure)
+    for shard in range(shards):
+        rows = sorted(tasks[shard], key=lambda task: task.task_id)
+        status = sorted(outcomes[shard], key=lambda outcome: outcome.id)
+        write_shard(shard_path(output, shard), map(asdict, rows), tables.TASKS, status)
 
 
 def select_titles(
@@ -163,11 +247,14 @@ def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]]) -> None:
     write_shard(path, rows, tables.TASKS, outcomes)
 
 
-def _log_counts(chosen: Collection[tuple[Task, Outcome]], overrides: Overrides) -> None:
+def _log_counts(
+    chosen: Collection[tuple[Task, Outcome]], overrides: Overrides, failures: Sequence[Outcome] = ()
+) -> None:
     unknown = sorted(overrides.tasks.keys() - {task.task_id for task, _ in chosen})
     if unknown:
         log.warning("no task has the overridden ids %s", ", ".join(unknown))
-    counts = Counter(outcome.kind or "kept" for _, outcome in chosen)
+    outcomes = [*failures, *(outcome for _, outcome in chosen)]
+    counts = Counter(outcome.kind or "kept" for outcome in outcomes)
     log.info(
         "%d titles: %s", counts.total(), ", ".join(f"{n} {k}" for k, n in counts.most_common())
     )

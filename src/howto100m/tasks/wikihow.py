@@ -1,32 +1,42 @@
 """The only door to WikiHow: its MediaWiki api.php."""
 
+import json
 import logging
 import re
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import requests
-from tenacity import (
-    before_sleep_log,
-    retry,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-)
 
 from howto100m.kinds import UserError
+from howto100m.shards import Journal, Outcome, Row
+from howto100m.tasks.polite import Busy, Visitor, retry_after
 
 log = logging.getLogger(__name__)
 
-API = "https://www.wikihow.com/api.php"
-OTHER_DOORS = "or bring titles of your own: howto100m tasks --titles FILE.tsv"
+SITE, PATH = "https://www.wikihow.com", "/api.php"
+API = SITE + PATH
+OTHER_DOORS = (
+    "titles come through other doors too: `tasks.from: table` (a list of your own) or"
+    " `tasks.from: howto100m` (the official lists), see config.yaml"
+)
+ALL_ARTICLES = {
+    "generator": "allpages",
+    "gapnamespace": "0",
+    "gapfilterredir": "nonredirects",
+    "gaplimit": "max",
+    "prop": "categories",
+    "clshow": "!hidden",
+    "cllimit": "max",
+}
+CATEGORY_TREE = {"titles": "wikiHow:Categories", "prop": "revisions", "rvprop": "content"}
+_BUSY = re.compile(r"ratelimited|maxlag|readonly|internal_api_error_\w+")
+"""Codes of errors that pass; they come with HTTP 200."""
 
-
-class Busy(Exception):  # noqa: N818 - the site's state, not a mistake
-    """The site asks for patience (429, maxlag, ratelimited, 5xx), or the connection broke."""
+Found = list[Any]
 
 
 @dataclass(frozen=True)
@@ -38,111 +48,91 @@ class Page:
     categories: tuple[str, ...]
 
 
-@dataclass
 class WikiHow:
-    """Ask api.php, one request every `delay` seconds at most.
+    """Asks api.php, politely (see `Visitor`)."""
 
-    `proxy` and `ca` (a PEM file) lead to a stand-in of the site.
-    """
+    def __init__(
+        self,
+        user_agent: str,
+        delay: float,
+        proxy: str | None = None,
+        ca: Path | None = None,
+        patience: float = 60.0,
+    ):
+        self.visitor = Visitor(SITE, user_agent, delay, proxy, ca, patience, OTHER_DOORS)
 
-    user_agent: str
-    delay: float
-    proxy: str | None = None
-    ca: Path | None = None
-    patience: float = 60.0
-    session: requests.Session = field(default_factory=requests.Session)
-    asked: float = 0.0
+    def journal(self, path: Path) -> Journal:
+        """A journal of the answers; what a stand-in answered is not taken for the site's."""
+        return Journal(path, {"api": API, "stand_in": self.visitor.proxy is not None})
 
-    def __post_init__(self) -> None:
-        """Set up the session: the variables of the environment may not override the stand-in's."""
-        self.session.headers["User-Agent"] = self.user_agent
-        if self.proxy:
-            self.session.trust_env = False
-            self.session.proxies = {"http": self.proxy, "https": self.proxy}
-            self.session.verify = str(self.ca)
-
-    def pages(self) -> Iterator[Page]:
+    def pages(self, journal: Journal) -> Iterator[Page]:
         """Every article with its categories, in the order of page ids.
 
         Redirects are left out. A batch whose categories are split over several answers is merged.
         """
         found: dict[int, tuple[str, list[str]]] = {}
-        query = {
-            "generator": "allpages",
-            "gapnamespace": "0",
-            "gapfilterredir": "nonredirects",
-            "gaplimit": "max",
-            "prop": "categories",
-            "clshow": "!hidden",
-            "cllimit": "max",
-        }
-        for answer in self._query(query):
-            for page in answer.get("pages", []):
-                _, categories = found.setdefault(page["pageid"], (page["title"], []))
-                categories += [_bare(c["title"]) for c in page.get("categories", [])]
+        for pages in self._query(ALL_ARTICLES, _articles, journal):
+            for page_id, title, categories in pages:
+                _, known = found.setdefault(page_id, (title, []))
+                known += map(intern, categories)
             log.info("%d articles listed", len(found))
+        if not found:
+            raise UserError(f"{API} lists no article; {OTHER_DOORS}")
         for page_id, (title, categories) in sorted(found.items()):
             yield Page(page_id, title, tuple(categories))
 
-    def parents(self) -> dict[str, str]:
+    def parents(self, journal: Journal) -> dict[str, str]:
         """The category tree, child to parent; top-level categories map to ""."""
-        query = {"titles": "wikiHow:Categories", "prop": "revisions", "rvprop": "content"}
-        for answer in self._query(query):
-            for page in answer.get("pages", []):
-                for revision in page.get("revisions", []):
-                    return read_tree(revision["content"])
-        raise UserError(f"{API} has no page wikiHow:Categories, so no category tree; {OTHER_DOORS}")
-
-    def _query(self, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """The answers to a query, following its `continue` objects whole."""
-        more: dict[str, str] = {}
-        fixed = {"action": "query", "format": "json", "formatversion": "2", "maxlag": "5"}
-        while True:
-            answer = self._ask({**fixed, **query, **more})
-            yield answer.get("query", {})
-            if "continue" not in answer:
-                return
-            more = answer["continue"]
-
-    def _ask(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        patient = retry(
-            retry=retry_if_exception_type(Busy),
-            wait=wait_exponential(multiplier=self.patience, max=3600),
-            stop=stop_after_attempt(8),
-            before_sleep=before_sleep_log(log, logging.WARNING),
-            reraise=True,
+        for texts in self._query(CATEGORY_TREE, _texts, journal):
+            for text in texts:
+                return read_tree(text)
+        raise UserError(
+            f"{API} has no page {CATEGORY_TREE['titles']}, so no category tree; {OTHER_DOORS}"
         )
-        try:
-            answer: dict[str, Any] = patient(self._ask_once)(parameters)
-        except Busy as busy:
-            raise UserError(
-                f"{API} stays unwilling ({busy}): try again later, {OTHER_DOORS}"
-            ) from busy
-        return answer
 
-    def _ask_once(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        time.sleep(max(0.0, self.asked + self.delay - time.monotonic()))
+    def _query(
+        self, query: Mapping[str, str], read: Callable[[Any], Found], journal: Journal
+    ) -> Iterator[Found]:
+        """What `read` finds in the answers to a query, following its `continue` objects whole.
+
+        An answer that the journal holds is not asked for again.
+        """
+        asked: dict[str, str] = {**query}
+        seen: set[str] = set()
+        while True:
+            key = json.dumps(asked, sort_keys=True)
+            if key in seen:
+                raise UserError(f"{API} goes round in circles at {asked}; {OTHER_DOORS}")
+            seen.add(key)
+            if key not in journal.done:
+                journal.add(Outcome(key), [_row(self._ask(asked), read)])
+            row = journal.done[key][1][0]
+            yield row["found"]
+            if not row["more"]:
+                return
+            asked = {**query, **row["more"]}
+
+    def _ask(self, query: Mapping[str, str]) -> dict[str, Any]:
+        fixed = {"action": "query", "format": "json", "formatversion": "2", "maxlag": "5"}
+        return self.visitor.ask(PATH, {**fixed, **query}, self._read)
+
+    def _read(self, answer: requests.Response) -> dict[str, Any]:
+        if answer.status_code != 200 or "json" not in answer.headers.get("Content-Type", ""):
+            raise self.visitor.refused(answer)
         try:
-            answer = self.session.get(API, params=parameters, timeout=60)
-        except requests.RequestException as error:
-            raise Busy(str(error)) from error
-        finally:
-            self.asked = time.monotonic()
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise Busy(f"HTTP {answer.status_code}")
-        kind = answer.headers.get("Content-Type", "")
-        if answer.status_code != 200 or "json" not in kind:
-            start = " ".join(answer.text[:120].split())
-            raise UserError(
-                f"{API} refuses: HTTP {answer.status_code}, {kind or 'no type'}, {start!r};"
-                f" check tasks.user_agent, {OTHER_DOORS}"
-            )
-        body: dict[str, Any] = answer.json()
-        if "error" in body:
-            code = body["error"].get("code")
-            if code in ("ratelimited", "maxlag", "readonly"):
-                raise Busy(f"{code}: {body['error'].get('info', '')}")
-            raise UserError(f"{API} answers {body['error']}")
+            body: dict[str, Any] = answer.json()
+        except ValueError as broken:
+            raise Busy(f"broken JSON: {broken}") from broken
+        error = body.get("error", {}) if isinstance(body, dict) else None
+        if not isinstance(error, dict):
+            raise self.visitor.refused(answer)
+        if error:
+            code, info = str(error.get("code")), error.get("info", "")
+            if _BUSY.fullmatch(code):
+                raise Busy(f"{code}: {info}", retry_after(answer))
+            raise UserError(f"{API} refuses: {code}: {info}; {OTHER_DOORS}")
+        if "warnings" in body:
+            log.warning("%s warns: %s", API, body["warnings"])
         return body
 
 
@@ -156,5 +146,35 @@ def read_tree(wikitext: str) -> dict[str, str]:
     return parents
 
 
-def _bare(title: str) -> str:
-    return title.removeprefix("Category:")
+def _row(answer: Any, read: Callable[[Any], Found]) -> Row:
+    """What the journal keeps of an answer: what was found in it, and where it goes on."""
+    try:
+        more = dict(answer.get("continue", {}))
+        return {"found": read(answer.get("query", {}).get("pages", [])), "more": more}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{API} answers in a form that is not MediaWiki's ({type(error).__name__}: {error});"
+            f" {OTHER_DOORS}"
+        ) from error
+
+
+def _articles(pages: Any) -> Found:
+    """Id, title and category names of every page."""
+    return [
+        [
+            int(page["pageid"]),
+            _text(page["title"]),
+            [_text(c["title"]).removeprefix("Category:") for c in page.get("categories", [])],
+        ]
+        for page in pages
+    ]
+
+
+def _texts(pages: Any) -> Found:
+    """The texts of pages; one that does not exist has none."""
+    return [str(text["content"]) for page in pages for text in page.get("revisions", [])]
+
+
+def _text(title: str) -> str:
+    """A title that every table can hold: halves of surrogate pairs become "?"."""
+    return title.encode("utf-8", "replace").decode()
