@@ -11,7 +11,7 @@ from howto100m.kinds import Status
 # Stage, the unit of its items, its status tables, and a query for how many items should have come
 # in, from the tables of the stage before ("" where the outside world decides).
 _STAGES = (
-    ("tasks", "WikiHow articles", "tasks/*", ""),
+    ("tasks", "titles", "tasks/*", ""),
     (
         "search",
         "visual tasks",
