@@ -21,6 +21,7 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    annotate,
     tasks,
     search,
     videos,
@@ -115,3 +116,9 @@ rule report:
     """The page that shows it all."""
     input:
         "results/report.html",
+
+
+rule annotate:
+    """A page to judge 400 random pairs by hand, as the authors did."""
+    input:
+        "results/annotate.html",

@@ -28,9 +28,29 @@ rule fetch_subtitles:
         " --output {output.table} > {log} 2>&1"
 
 
+rule import_captions:
+    input:
+        **CAPTIONS,
+    output:
+        expand("results/captions/{shard}.parquet", shard=SHARDS),
+    log:
+        "logs/captions.log",
+    conda:
+        "../envs/crawl.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    params:
+        captions=flags(CAPTIONS),
+        shards=len(SHARDS),
+    shell:
+        "python -m howto100m captions {params.captions} --shards {params.shards}"
+        " --output results/captions > {log} 2>&1"
+
+
 rule cut_clips:
     input:
-        subtitles="results/subtitles/{shard}.parquet",
+        **CLIP_SOURCE,
         excluded=EXCLUDED,
     output:
         table="results/clips/{shard}.parquet",
@@ -41,8 +61,9 @@ rule cut_clips:
     conda:
         "../envs/crawl.yaml"
     params:
+        source=lambda wildcards: flags(CLIP_SOURCE).format(shard=wildcards.shard),
         unit=config["clips"]["unit"],
         exclude=[f"--exclude={source}" for source in config["clips"]["exclude"]],
     shell:
-        "python -m howto100m clips --subtitles {input.subtitles} --unit {params.unit}"
+        "python -m howto100m clips {params.source} --unit {params.unit}"
         " {params.exclude:q} --output {output.table} > {log} 2>&1"

@@ -26,6 +26,19 @@ BENCHMARKS = config["evaluation"]["benchmarks"]
 SAMPLE = config["source"] == "sample"
 WORLD = ["results/sample/world.json"] if SAMPLE else []
 SITES = "--world results/sample" if SAMPLE else ""
+# The official release in place of the crawl, and feature files in place of media and networks.
+RELEASE = config["release"]
+RELEASED = config["source"] == "howto100m"
+CAPTIONS = {
+    name: RELEASE[key]
+    for name, key in (("clean", "captions"), ("raw", "raw_captions"))
+    if RELEASE[key]
+}
+CLIP_SOURCE = {
+    stage: f"results/{stage}/{{shard}}.parquet"
+    for stage in (["captions", "videos"] if RELEASED else ["subtitles"])
+}
+VECTORS = bool(RELEASE["features_2d"])
 EXCLUDED = [split_source(source)[0] for source in config["clips"]["exclude"]]
 # The files that the titles are read from, where they do not come from WikiHow.
 TITLES = {key: config["tasks"][key] for key in TASK_LISTS[config["tasks"]["from"]]}

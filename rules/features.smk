@@ -49,6 +49,34 @@ rule extract_features:
         " > {log} 2>&1"
 
 
+rule read_vectors:
+    input:
+        videos="results/videos/{shard}.parquet",
+    output:
+        table_2d="results/features/2d/{shard}.parquet",
+        table_3d="results/features/3d/{shard}.parquet",
+        status="results/features/{shard}.status.parquet",
+    log:
+        "logs/features/{shard}.log",
+    conda:
+        "../envs/features.yaml"
+    params:
+        folders=flags({f"folder_{n}": RELEASE[f"features_{n}"] or "" for n in NETWORKS}),
+    shell:
+        "python -m howto100m vectors --videos {input.videos} {params.folders}"
+        " --output-2d {output.table_2d} --output-3d {output.table_3d} --status {output.status}"
+        " > {log} 2>&1"
+
+
+if VECTORS:
+
+    ruleorder: read_vectors > extract_features
+
+else:
+
+    ruleorder: extract_features > read_vectors
+
+
 rule collect_held_out:
     input:
         WORLD,

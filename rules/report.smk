@@ -2,12 +2,14 @@ rule write_report:
     input:
         expand(
             "results/{stage}/{shard}.parquet",
-            stage=["tasks", "search"],
+            stage=[] if RELEASED else ["tasks", "search"],
             shard=TASK_SHARDS,
         ),
         expand(
             "results/{stage}/{shard}.parquet",
-            stage=["videos", "subtitles", "clips", "media", "pairs"],
+            stage=["videos", "clips", "pairs"]
+            + ([] if RELEASED else ["subtitles"])
+            + ([] if VECTORS else ["media"]),
             shard=SHARDS,
         ),
         expand(
@@ -33,3 +35,24 @@ rule write_report:
     shell:
         "python -m howto100m report --results results --settings {params.settings:q}"
         " --output {output} > {log} 2>&1"
+
+
+rule write_annotation_page:
+    input:
+        expand(
+            "results/{stage}/{shard}.parquet",
+            stage=["clips", "media"],
+            shard=SHARDS,
+        ),
+    output:
+        "results/annotate.html",
+    log:
+        "logs/annotate.log",
+    conda:
+        "../envs/embedding.yaml"
+    params:
+        number=config["annotate"]["pairs"],
+        seed=config["annotate"]["seed"],
+    shell:
+        "python -m howto100m annotate --results results --number {params.number}"
+        " --seed {params.seed} --output {output} > {log} 2>&1"

@@ -1,7 +1,11 @@
 rule select_videos:
     input:
-        search=expand("results/search/{task_shard}.parquet", task_shard=TASK_SHARDS),
-        tasks=expand("results/tasks/{task_shard}.parquet", task_shard=TASK_SHARDS),
+        RELEASE["videos"] if RELEASED else [],
+        expand(
+            "results/{stage}/{task_shard}.parquet",
+            stage=[] if RELEASED else ["search", "tasks"],
+            task_shard=TASK_SHARDS,
+        ),
     output:
         table=expand("results/videos/{shard}.parquet", shard=SHARDS),
         status=expand("results/videos/{shard}.status.parquet", shard=SHARDS),
@@ -12,20 +16,25 @@ rule select_videos:
     resources:
         mem_mb=4000,
     params:
+        source=(
+            ["--release", RELEASE["videos"]]
+            if RELEASED
+            else ["--search", "results/search", "--tasks", "results/tasks"]
+        ),
         shards=len(SHARDS),
         max_rank=config["videos"]["max_rank"],
         min_views=config["videos"]["min_views"],
         max_duration=config["videos"]["max_duration"],
     shell:
-        "python -m howto100m videos --search results/search --tasks results/tasks"
-        " --shards {params.shards} --max-rank {params.max_rank} --min-views {params.min_views}"
+        "python -m howto100m videos {params.source:q} --shards {params.shards}"
+        " --max-rank {params.max_rank} --min-views {params.min_views}"
         " --max-duration {params.max_duration} --output results/videos > {log} 2>&1"
 
 
 rule download_media:
     input:
         WORLD,
-        subtitles="results/subtitles/{shard}.parquet",
+        subtitles=f"results/{'videos' if RELEASED else 'subtitles'}/{{shard}}.parquet",
     output:
         table="results/media/{shard}.parquet",
         status="results/media/{shard}.status.parquet",

@@ -31,6 +31,7 @@ def documented(heading: str, number: int = 0) -> Iterator[tuple[str, bool]]:
         ("subtitles", 0, tables.SUBTITLES),
         ("clips", 0, tables.CLIPS),
         ("clips", 1, tables.CLIP_STATISTICS),
+        ("captions", 0, tables.CAPTIONS),
         ("media", 0, tables.MEDIA),
         ("features", 0, tables.FEATURES),
         ("vocabulary", 0, tables.VOCABULARY),

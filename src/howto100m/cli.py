@@ -179,18 +179,27 @@ def search(
 
 @app.command()
 def videos(
-    search: Annotated[Path, typer.Option(help="Folder of the search table.")],
-    tasks: Annotated[Path, typer.Option(help="Folder of the tasks table.")],
     output: Folder,
+    search: Annotated[Path | None, typer.Option(help="Folder of the search table.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Folder of the tasks table.")] = None,
+    release: Annotated[
+        Path | None, typer.Option(help="HowTo100M_v1.csv, in place of --search and --tasks.")
+    ] = None,
     shards: Shards = 1,
     max_rank: MaxRank = 200,
     min_views: MinViews = 100,
     max_duration: MaxDuration = 2000.0,
 ) -> None:
     """One row a video: rank, views, duration, live state; de-duplicated over tasks."""
+    from howto100m.release.listing import import_videos
     from howto100m.videos.select import select_videos
 
     limits = _limits(max_rank, min_views, max_duration)
+    if release:
+        import_videos(release, output, shards, limits)
+        return
+    if search is None or tasks is None:
+        raise UserError("give --search and --tasks (tables), or --release (HowTo100M_v1.csv)")
     select_videos(shard_paths(search), shard_paths(tasks), output, shards, limits)
 
 
@@ -226,11 +235,36 @@ def subtitles(
 
 
 @app.command()
+def captions(
+    output: Folder,
+    clean: Annotated[
+        Path | None, typer.Option(help="caption.json, or a folder of <video_id>.csv.")
+    ] = None,
+    raw: Annotated[
+        Path | None, typer.Option(help="raw_caption.json or raw_caption_superclean.json.")
+    ] = None,
+    shards: Shards = 1,
+) -> None:
+    """The official release's captions, cut into shards."""
+    from howto100m.release.captions import import_captions
+
+    if clean is None and raw is None:
+        raise UserError("give --clean, --raw or both")
+    import_captions(clean, raw, output, shards)
+
+
+@app.command()
 def clips(
     output: Output,
     subtitles: Annotated[Path | None, typer.Option(help="Shard of the subtitles table.")] = None,
     vtt: Annotated[
         list[Path] | None, typer.Option(help="VTT files or folders of one's own; repeat.")
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="Shard of the captions of the official release.")
+    ] = None,
+    videos: Annotated[
+        Path | None, typer.Option(help="With --captions: the shard of the videos table.")
     ] = None,
     media: Annotated[
         Path | None, typer.Option(help="With --vtt: media table that knows the videos' lengths.")
@@ -245,14 +279,19 @@ def clips(
     """A clip a subtitle line, with its caption."""
     from howto100m.clips.excluded import excluded_videos
     from howto100m.clips.pairing import UNITS, cut_clips, cut_files
+    from howto100m.release.captions import cut_captions
 
-    if (subtitles is None) == (vtt is None):
-        raise UserError("give either --subtitles (a table) or --vtt (files or folders)")
+    if sum(source is not None for source in (subtitles, vtt, captions)) != 1:
+        raise UserError("give one of --subtitles, --captions (tables), --vtt (files or folders)")
+    if captions and videos is None:
+        raise UserError("--captions needs --videos, the shard of the videos table")
     if unit not in UNITS:
         raise UserError(f"--unit is {unit}: give one of {', '.join(UNITS)}")
     out = excluded_videos(exclude or [])
     if subtitles:
         cut_clips(subtitles, output, unit=unit, excluded=out, max_failed=max_failed)
+    elif captions and videos:
+        cut_captions(captions, videos, output, excluded=out, max_failed=max_failed)
     else:
         cut_files(vtt or [], media, output, unit=unit, excluded=out, max_failed=max_failed)
 
@@ -261,7 +300,8 @@ def clips(
 def media(
     output: Output,
     subtitles: Annotated[
-        Path | None, typer.Option(help="Shard of the subtitles table: its videos are fetched.")
+        Path | None,
+        typer.Option(help="Shard of the subtitles (or videos) table: its videos are fetched."),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Folder to download into.")] = None,
     folder: Annotated[
@@ -332,6 +372,58 @@ def features(
         discard_media=discard_media,
         max_failed=max_failed,
     )
+
+
+@app.command()
+def vectors(
+    videos: Annotated[Path, typer.Option(help="Shard of the videos table.")],
+    status: Annotated[Path, typer.Option(help="Status table.")],
+    folder_2d: Annotated[Path | None, typer.Option(help="Folder of 2D <video_id>.npy.")] = None,
+    output_2d: Annotated[Path | None, typer.Option(help="Table of the 2D vectors.")] = None,
+    folder_3d: Annotated[Path | None, typer.Option(help="Folder of 3D <video_id>.npy.")] = None,
+    output_3d: Annotated[Path | None, typer.Option(help="Table of the 3D vectors.")] = None,
+    folder_s3d: Annotated[Path | None, typer.Option(help="Folder of <video_id>.mp4.npy.")] = None,
+    output_s3d: Annotated[Path | None, typer.Option(help="Table of the S3D vectors.")] = None,
+    max_failed: MaxFailed = 0.5,
+) -> None:
+    """Feature tables from .npy files that one has: 2D, 3D, S3D."""
+    from howto100m.release.vectors import import_vectors
+
+    given = {
+        "2d": (folder_2d, output_2d),
+        "3d": (folder_3d, output_3d),
+        "s3d": (folder_s3d, output_s3d),
+    }
+    for network, (folder, output) in given.items():
+        if (folder is None) != (output is None):
+            raise UserError(f"--folder-{network} and --output-{network} go together")
+    folders = {network: folder for network, (folder, _) in given.items() if folder}
+    if not folders:
+        raise UserError("give a folder of .npy files: --folder-2d, --folder-3d or --folder-s3d")
+    outputs = {network: output for network, (_, output) in given.items() if output}
+    import_vectors(videos, folders, outputs, status, max_failed)
+
+
+@app.command()
+def export(
+    to: Annotated[str, typer.Option(help="howto100m, webdataset or npy.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
+    normalise: Annotated[
+        bool, typer.Option(help="Vectors of length 1, as the official extractor's.")
+    ] = False,
+) -> None:
+    """Files that other training code reads: the official release's, webdataset's, .npy."""
+    from howto100m.release.export import export_arrays, export_release, export_webdataset
+
+    if to == "howto100m":
+        export_release(results, output)
+    elif to == "webdataset":
+        export_webdataset(results, output, normalise=normalise)
+    elif to == "npy":
+        export_arrays(results, output, normalise=normalise)
+    else:
+        raise UserError(f"--to is {to}: give howto100m, webdataset or npy")
 
 
 @app.command()
@@ -517,6 +609,25 @@ def validate(
     if faults:
         raise typer.Exit(1)
     typer.echo(f"{results}: every table holds what it promises")
+
+
+@app.command()
+def annotate(
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
+    output: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("annotate.html"),
+    number: Annotated[int, typer.Option(min=1, help="Pairs to draw.")] = 400,
+    seed: Seed = 1,
+    answers: Annotated[
+        Path | None, typer.Option(help="The page's file of answers: say their share of yes.")
+    ] = None,
+) -> None:
+    """A page to judge random pairs by hand; with --answers, the share that was right."""
+    from howto100m.report.annotate import share_of, write_annotation_page
+
+    if answers:
+        typer.echo(str(share_of(answers)))
+    else:
+        write_annotation_page(results, output, number, seed)
 
 
 @contextmanager

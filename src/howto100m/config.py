@@ -76,7 +76,13 @@ def _join(key: str, name: str) -> str:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    found = [
+    release = settings["release"]
+    found = []
+    if (release["features_2d"] is None) != (release["features_3d"] is None):
+        found.append("release: features_2d and features_3d go together")
+    if settings["source"] == "howto100m" and not (release["captions"] or release["raw_captions"]):
+        found.append("release: source howto100m needs captions, raw_captions or both")
+    found += [
         f"evaluation.benchmarks.{name}.videos: {benchmark['videos']!r} is not one of"
         f" evaluation.videos ({', '.join(settings['evaluation']['videos']) or 'none is named'})"
         for name, benchmark in settings["evaluation"]["benchmarks"].items()

@@ -4,6 +4,8 @@ import pyarrow as pa
 
 FEATURE_DIM = 2048
 """Width of a vector of either network (ResNet-152, 3D ResNeXt-101)."""
+S3D_DIM = 1024
+"""Width of a vector of S3D's layer mixed_5c, as the release has them."""
 WORD_DIM = 300
 """Width of a word vector (GoogleNews word2vec)."""
 
@@ -91,6 +93,16 @@ CLIPS = _schema(
     word_starts_=pa.list_(pa.float32()),
 )
 
+CAPTIONS = _schema(
+    video_id=_text,
+    start=pa.list_(pa.float64()),
+    end=pa.list_(pa.float64()),
+    text=pa.list_(_text),
+    raw_text=pa.list_(_text),
+    word_starts_=pa.list_(pa.list_(pa.float32())),
+    error_=_text,
+)
+
 CLIP_STATISTICS = _schema(
     video_id=_text,
     lines=pa.int32(),
@@ -118,6 +130,12 @@ FEATURES = _schema(
     index=pa.int32(),
     start=pa.float32(),
 ).append(_vectors("feature", FEATURE_DIM, _float16s, 2))
+
+FEATURES_S3D = _schema(
+    video_id=pa.dictionary(pa.int32(), _text),
+    index=pa.int32(),
+    start=pa.float32(),
+).append(_vectors("feature", S3D_DIM, _float16s, 2))
 
 VOCABULARY = _schema(word=_text, count=pa.int64()).append(
     _vectors("vector", WORD_DIM, _float32s, 4)

@@ -18,14 +18,13 @@ from threading import Event
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from howto100m import tables
 from howto100m.devices import choose_device
 from howto100m.features import resnet152, resnext101
-from howto100m.features.decode import CLIPS_3D, FRAMES_2D, Pixels, Sampling, rows
+from howto100m.features.decode import CLIPS_3D, FRAMES_2D, Pixels, rows
+from howto100m.features.files import LAYOUT, write_vectors
 from howto100m.features.inference import InexactError, Runner, choose_dtype
 from howto100m.kinds import ItemError, Kind, Status
 from howto100m.shards import (
@@ -45,16 +44,6 @@ QUEUED = 48
 """Rows that a decoder may be ahead: 29 MB of clips a video."""
 HELD = 32
 """Videos that may wait for rows in batches that are not full; beyond, those batches run as is."""
-ONE_PAGE = 1 << 30
-LAYOUT = {
-    "compression": "none",
-    "use_dictionary": ["video_id"],
-    "write_statistics": ["video_id"],
-    "data_page_size": ONE_PAGE,
-    "max_rows_per_page": ONE_PAGE,
-}
-"""A row group a video with one page a column: its vectors are one plain array in the file."""
-
 Halves = npt.NDArray[np.float16]
 Message = tuple[int, Pixels] | ItemError | None
 """A row with its network's position; then, last, what went wrong or None."""
@@ -128,8 +117,12 @@ def extract_features(
             outcome = video.outcome()
             if outcome.status is Status.OK:
                 started = time.monotonic()
-                _write(writer_2d, video.id, np.stack(video.vectors[0]), FRAMES_2D)
-                _write(writer_3d, video.id, np.stack(video.vectors[1]), CLIPS_3D)
+                write_vectors(
+                    writer_2d, video.id, np.stack(video.vectors[0]), FRAMES_2D.rows_per_second
+                )
+                write_vectors(
+                    writer_3d, video.id, np.stack(video.vectors[1]), CLIPS_3D.rows_per_second
+                )
                 spent["writing"] += time.monotonic() - started
             else:
                 log.warning("%s: %s: %s", video.id, outcome.kind, outcome.message)
@@ -271,14 +264,3 @@ def _put(queue: Queue[Message], message: Message, stop: Event) -> bool:
             continue
         return True
     return False
-
-
-def _write(writer: pq.ParquetWriter, video_id: str, vectors: Halves, sampling: Sampling) -> None:
-    """Add a video's vectors [n, 2048] to a table, as a row group of their own."""
-    index = np.arange(len(vectors), dtype=np.int32)
-    ids = pa.DictionaryArray.from_arrays(np.zeros_like(index), [video_id])
-    start = (index / sampling.rows_per_second).astype(np.float32)
-    feature = tables.FEATURES.field("feature").type
-    packed = pa.Array.from_buffers(feature, len(vectors), [None, pa.py_buffer(vectors)])
-    columns = [ids, pa.array(index), pa.array(start), packed]
-    writer.write_table(pa.table(columns, writer.schema), row_group_size=len(vectors))

@@ -25,12 +25,14 @@ _STAGES = (
         "SELECT count(DISTINCT video_id) FROM '{0}/search/?????.parquet'",
     ),
     ("subtitles", "videos", "subtitles/*", "SELECT count(*) FROM '{0}/videos/?????.parquet'"),
-    ("clips", "videos", "clips/*", "SELECT count(*) FROM '{0}/subtitles/?????.parquet'"),
-    ("media", "videos", "media/*", "SELECT count(*) FROM '{0}/subtitles/?????.parquet'"),
-    ("features", "videos", "features/*", "SELECT count(*) FROM '{0}/media/?????.parquet'"),
+    ("clips", "videos", "clips/*", "SELECT count(*) FROM '{0}/{1[subtitles]}/?????.parquet'"),
+    ("media", "videos", "media/*", "SELECT count(*) FROM '{0}/{1[subtitles]}/?????.parquet'"),
+    ("features", "videos", "features/*", "SELECT count(*) FROM '{0}/{1[media]}/?????.parquet'"),
     ("vocabulary", "distinct words", "vocabulary/*", ""),
     ("pairs", "clips", "pairs/*", "SELECT count(*) FROM '{0}/clips/?????.parquet'"),
 )
+_LEFT_OUT = ("subtitles", "media")
+"""Stages that the line may do without; what follows them then starts from the videos."""
 _FAN_OUT = (
     (
         "embedding",
@@ -76,11 +78,14 @@ class Count:
 def count_stages(results: Path) -> list[Count]:
     """The account of every stage that has been built under `results`, in the order of the line."""
     counts: list[Count] = []
+    built = {s: s if any(results.glob(f"{s}/?????.parquet")) else "videos" for s in _LEFT_OUT}
     with duckdb.connect() as database:
         for stage, unit, pattern, query in _STAGES:
             files = sorted(results.glob(f"{pattern}.status.parquet"))
+            if stage == "videos" and not any(results.glob("search/?????.parquet")):
+                query = ""
             if files:
-                counts.append(_count(database, stage, unit, files, query.format(results)))
+                counts.append(_count(database, stage, unit, files, query.format(results, built)))
         for folder, unit, query in _FAN_OUT:
             for file in sorted((results / folder).rglob("*.status.parquet")):
                 name = file.relative_to(results).as_posix().removesuffix(".status.parquet")

@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +25,7 @@ EXAMPLES = 8
 VERBS = 300
 """Verbs that the page lists; on all of WikiHow there are thousands."""
 PACKAGES = ("howto100m", "snakemake", "torch", "torchvision", "av", "yt-dlp", "pyarrow", "duckdb")
+PAPER_MEANS = {"clips a video": 110.0, "seconds a clip": 4.0, "words a clip": 4.0}
 LARGER_IS_WORSE = frozenset({"median_rank"})
 
 
@@ -72,12 +73,8 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
     figures = merge_runs(facts.metrics(results))
     curves = facts.curves(results)
     verbs = facts.verbs(results)
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("howto100m", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = templates.get_template("page.html.j2").render(
+    page = render(
+        "page.html.j2",
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         source=settings.get("source", ""),
         features=settings.get("features", {}),
@@ -89,11 +86,26 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         curves=plots.loss_curves(curves) if len(curves) else "",
         figures=figures,
         charts=[_chart(f) for f in figures if f.metric in ("R@10", "median_rank", "recall")],
-        examples=_shown(facts.examples(results, EXAMPLES)),
+        lines=facts.lines(results),
+        spread=[
+            plots.histogram(name, values, PAPER_MEANS[name])
+            for name, values in facts.spread(results).items()
+        ],
+        examples=with_pictures(facts.examples(results, 200), EXAMPLES),
         versions=[("Python", platform.python_version()), *_versions(PACKAGES)],
     )
     with whole_file(output) as part:
         part.write_text(page, encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of this package; a value that is missing is an error."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("howto100m", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return templates.get_template(template).render(**values)
 
 
 def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -133,13 +145,16 @@ def _chart(figure: Figure) -> str:
     return plots.against_chance(f"{figure.benchmark}: {figure.metric}", values, figure.chance)
 
 
-def _shown(examples: Sequence[facts.Example]) -> list[Shown]:
+def with_pictures(examples: Iterable[facts.Example], number: int, width: int = 240) -> list[Shown]:
+    """The first `number` examples of whose video a picture can be had, at the clip's middle."""
     shown: list[Shown] = []
     for example in examples:
+        if len(shown) == number:
+            break
         try:
             frame = still(Path(example.path), (example.start + example.end) / 2)
         except ItemError as error:
             log.warning("no picture of %s: %s", example.video_id, error)
             continue
-        shown.append(Shown(example, plots.picture(frame)))
+        shown.append(Shown(example, plots.picture(frame, width)))
     return shown

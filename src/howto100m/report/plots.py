@@ -32,6 +32,26 @@ def loss_curves(curves: pa.Table) -> str:
     return _svg(figure)
 
 
+def histogram(name: str, values: Sequence[tuple[float, int]], paper: float, bins: int = 40) -> str:
+    """How (value, how many) are spread, with the mean and the paper's as lines; SVG."""
+    figure = Figure(figsize=(3.2, 2.2), layout="constrained")
+    axes = figure.subplots()
+    places, counts = np.array(values, float).reshape(-1, 2).T
+    if len(places):
+        steps = np.diff(places)
+        width = max(float(steps.min()) if len(steps) else 1.0, float(np.ptp(places)) / bins)
+        edges = np.arange(places.min() - width / 2, places.max() + width, width)
+        axes.hist(places, edges.tolist(), weights=counts, color=INK)
+        axes.axvline(np.average(places, weights=counts), color=INK, linestyle=":", linewidth=1)
+    axes.axvline(paper, color=ACCENT, linestyle="--", linewidth=1)
+    axes.annotate("paper's mean", (paper, 0.98), xycoords=("data", "axes fraction"),
+                  color=ACCENT, fontsize=8, va="top",
+                  ha="right" if paper > np.mean(axes.get_xlim()) else "left")  # fmt: skip
+    axes.set_xlabel(name)
+    axes.ticklabel_format(style="plain", useOffset=False)
+    return _svg(figure)
+
+
 def against_chance(name: str, values: Mapping[str, Sequence[float]], chance: float) -> str:
     """One metric, a dot a run, with the level of chance as a line; SVG."""
     figure = Figure(figsize=(3.2, 2.4), layout="constrained")

@@ -21,7 +21,7 @@ def download_media(
     """Download every video of a subtitles shard into `folder`; write its shard of the media table.
 
     Only the video stream is fetched. A file counts once it was opened and is about as long as
-    announced.
+    announced, where that is known. A shard of the videos table does as well.
     """
     videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def download_media(
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
             fetched = youtube.download(video_id, Path(part), height)
             row = describe(video_id, fetched)
-            if row["duration"] < announced - DURATION_SLACK:
+            if announced is not None and row["duration"] < announced - DURATION_SLACK:
                 raise ItemError(
                     Kind.NETWORK, f"{row['duration']:.1f} s arrived of {announced:g} s announced"
                 )

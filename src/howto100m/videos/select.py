@@ -68,6 +68,14 @@ def select_videos(
             _FOUND,
             params={"search": [str(p) for p in search], "tasks": [str(p) for p in tasks]},
         ).to_arrow_table()
+    write_videos(found, output, shards, limits)
+
+
+def write_videos(found: pa.Table, output: Path, shards: int, limits: Limits) -> None:
+    """Write the shards of the videos table: those of `found`, a row a video, that are not refused.
+
+    `found` has the columns of the videos table, and `live`.
+    """
     shard = pa.array([shard_of(v, shards) for v in found["video_id"].to_pylist()], pa.int32())
     found = found.append_column("shard", shard)
     found = found.sort_by([("shard", "ascending"), ("video_id", "ascending")])
