@@ -51,7 +51,7 @@ def test_the_sample_takes_the_place_of_some_settings_only(config: dict[str, Any]
         ("videos.min_view", 9, "config: videos.min_view is no setting (did you mean min_views?)"),
         ("videos.min_views", -1, "config: videos.min_views: -1 is less than the minimum of 0"),
         ("media.keep", "yes", "config: media.keep: 'yes' is not of type 'boolean'"),
-        ("source", "moon", "config: source: 'moon' is not one of ['sample', 'live']"),
+        ("source", "moon", "config: source: 'moon' is not one of ['sample', 'live', 'howto100m']"),
         (
             "subtitles.kinds",
             ["asr", "asr"],
@@ -76,6 +76,16 @@ def test_a_mistake_is_one_line_that_names_the_key(
         place = place[folder]
     place[last] = value
     assert mistakes(config) == [line]
+
+
+def test_what_the_official_release_needs_is_said(config: dict[str, Any]) -> None:
+    config["source"] = "howto100m"
+    assert resolve(config)["release"] == config["release"]
+    config["release"] |= {"captions": None, "raw_captions": None, "features_2d": "folder"}
+    assert mistakes(config) == [
+        "config: release: features_2d and features_3d go together",
+        "config: release: source howto100m needs captions, raw_captions or both",
+    ]
 
 
 def test_mistakes_in_the_samples_settings_are_found(config: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ import io
 import json
 import math
 import pickle
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +27,7 @@ from howto100m.release.export import export_arrays, export_release, export_webda
 from howto100m.release.listing import import_videos, read_titles
 from howto100m.release.stream import stream_object
 from howto100m.release.vectors import import_vectors, read_vectors
+from howto100m.report.counts import count_stages
 from howto100m.shards import Row, read_table, shard_of, shard_path, status_path, write_table
 from howto100m.videos.select import Limits
 
@@ -397,3 +401,41 @@ def test_a_video_without_one_of_its_files_is_in_no_table(tmp_path: Path) -> None
         import_vectors(
             tmp_path / "videos" / "00000.parquet", {"2d": tmp_path / "absent"}, outputs, state, 0.0
         )
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def workflow(folder: Path, *arguments: str, **sections: Any) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder` on the release that lies there, in two shards."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {"source": "howto100m", "shards": {"tasks": 1, "videos": 2}}
+    config["vocabulary"]["vectors"] = "train"
+    for name, section in sections.items():
+        config[name] |= section
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--profile", "none", "--workflow-profile", ROOT / "profiles" / "default"]
+    command += ["--cores", "2", "--directory", folder, *arguments]
+    return subprocess.run(
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.heavy
+def test_the_line_runs_from_the_release_to_the_pairs_without_any_site(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "own")
+    export_release(results, tmp_path / "release")
+    export_arrays(results, tmp_path / "release", normalise=True)
+    (tmp_path / "ids.txt").write_text("video000003\n")
+    vectors = {f"features_{n}": f"release/features_{n}" for n in ("2d", "3d")}
+    run = workflow(tmp_path, "pairs", release=vectors, clips={"exclude": ["ids.txt"]})
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    pairs = [read_table(shard_path(tmp_path / "results" / "pairs", s)) for s in range(2)]
+    found = {video for table in pairs for video in table["video_id"].to_pylist()}
+    assert found == {f"video{i:06}" for i in range(7)} - {"video000003"}
+    for count in count_stages(tmp_path / "results"):
+        assert count.adds_up and not count.failed, count
+    plan = workflow(tmp_path, "media", "-n", "--quiet", "rules")
+    rows = [line.split() for line in plan.stdout.splitlines()]
+    assert ["download_media", "2"] in rows and ["total", "3"] in rows, plan.stdout

@@ -182,14 +182,14 @@ def spread(results: Path) -> dict[str, list[tuple[float, int]]]:
 
 def verbs(results: Path) -> list[VerbCount]:
     """The titles of the kept categories by verb, the most frequent first."""
-    with duckdb.connect() as database:
+    with _tables(results) as database:
         rows = database.execute(
-            f"""
+            """
             SELECT verb, count(*) FILTER (visual), count(*) FILTER (NOT visual), mode(reason),
                    min(title)
-            FROM {_shards(results, "tasks")} WHERE NOT starts_with(reason, 'category: ')
+            FROM tasks WHERE NOT starts_with(reason, 'category: ')
             GROUP BY 1 ORDER BY count(*) DESC, 1
-            """  # noqa: S608 - the names are ours
+            """
         ).fetchall()
     return [VerbCount(*row) for row in rows]
 
