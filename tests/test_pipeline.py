@@ -148,6 +148,14 @@ def test_the_report_stands_alone_and_says_that_the_weights_are_random(built: Pat
         assert outside not in page
 
 
+def test_pairs_to_judge_by_hand_come_on_demand(built: Path) -> None:
+    run = snakemake(built, "annotate")
+    assert run.returncode == 0, run.stderr[-4000:]
+    page = (built / "results/annotate.html").read_text()
+    clips = duckdb.sql(f"SELECT count(*) FROM '{built}/results/clips/?????.parquet'").fetchall()
+    assert page.count("data:image/jpeg;base64,") == clips[0][0] < 400
+
+
 def test_a_second_run_finds_nothing_to_do(built: Path) -> None:
     run = snakemake(built, "-n")
     assert "Nothing to be done" in run.stdout + run.stderr
