@@ -138,6 +138,7 @@ def test_every_setting_must_be_there(config: dict[str, Any]) -> None:
 
 def test_flags_are_named_as_the_settings() -> None:
     assert flags({"lr_decay": 0.9, "mean": [1, 2]}) == "--lr-decay 0.9 --mean 1 2"
+    assert flags({"every_pair": True, "init": None, "x": False}) == "--every-pair --no-x"
 
 
 def test_exports_are_safe_in_a_shell() -> None:

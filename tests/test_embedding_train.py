@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from feature_tables import make_pairs
-from howto100m.embedding.data import draw_batches, videos_of
-from howto100m.embedding.train import train_embedding
+from howto100m.embedding.data import Sampling, draw_batches, nearest_in_time, videos_of
+from howto100m.embedding.model import Net
+from howto100m.embedding.train import save, train_embedding
 from howto100m.kinds import UserError
 from howto100m.shards import read_table, write_table
 
@@ -57,9 +58,18 @@ def train(made: Path, folder: Path, pairs: str = "ab", **settings) -> Path:
     return folder / "net.pt"
 
 
-def batches(made: Path, **settings) -> list:
-    defaults = {"videos_per_batch": 5, "pairs_per_video": 8, "max_words": 6, "seed": 1, "epoch": 1}
-    return list(draw_batches([made / "pairsa", made / "pairsb"], **defaults | settings))
+def batches(made: Path, epoch: int = 1, **settings) -> list:
+    sampling = {"videos_per_batch": 5, "pairs_per_video": 8, "max_words": 6} | settings
+    paths = [made / "pairsa", made / "pairsb"]
+    return list(draw_batches(paths, Sampling(**sampling), seed=1, epoch=epoch))
+
+
+def pairs_by_feature(made: Path) -> dict[bytes, dict]:
+    """The rows of both tables; no two have the same feature."""
+    rows = [row for shard in "ab" for row in read_table(made / f"pairs{shard}").to_pylist()]
+    found = {row["feature"]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 def test_an_epoch_takes_every_video_once_and_drops_the_last_batch(made):
@@ -70,18 +80,47 @@ def test_an_epoch_takes_every_video_once_and_drops_the_last_batch(made):
 
 
 def test_pairs_of_a_video_are_contiguous_and_belong_together(made):
-    by_feature = {
-        row["feature"]: (row["video_id"], row["tokens"])
-        for shard in "ab"
-        for row in read_table(made / f"pairs{shard}").to_pylist()
-    }
+    by_feature = pairs_by_feature(made)
     for batch in batches(made):
         found = [by_feature[row.tobytes()] for row in batch.video]
-        owners = [owner for owner, _ in found]
+        owners = [pair["video_id"] for pair in found]
         assert all(len(set(owners[i : i + 8])) == 1 for i in range(0, 40, 8))
         assert len(set(owners)) == 5
-        for row, (_, tokens) in zip(batch.tokens, found, strict=True):
-            assert list(row) == (tokens + [0] * 6)[:6]
+        for row, pair in zip(batch.tokens, found, strict=True):
+            assert list(row) == (pair["tokens"] + [0] * 6)[:6]
+
+
+def test_every_pair_comes_once_an_epoch(made):
+    by_feature = pairs_by_feature(made)
+    seen = batches(made, videos_per_batch=4, pairs_per_video=1, every_pair=True)
+    assert [len(batch.video) for batch in seen] == [4] * (len(by_feature) // 4)
+    features = [row.tobytes() for batch in seen for row in batch.video]
+    assert set(features) == set(by_feature)
+    assert len(features) == len(by_feature)
+    owners = [by_feature[feature]["video_id"] for feature in features]
+    assert owners != sorted(owners)
+
+
+def test_candidates_are_the_nearest_captions_of_the_same_video(made):
+    by_feature = pairs_by_feature(made)
+    captions = {(p["video_id"], p["clip"]): p["tokens"] for p in by_feature.values()}
+    (batch,) = batches(made, videos_per_batch=17, candidates=3)
+    assert batch.tokens.shape == (17 * 8 * 3, 6)
+    for row, candidates in zip(batch.video, batch.tokens.reshape(-1, 3, 6), strict=True):
+        pair = by_feature[row.tobytes()]
+        # Clips of one length at equal distances: every tie goes to the next one.
+        clips = min(pair["clip"], 5) + np.arange(3)
+        expected = [captions[pair["video_id"], clip] for clip in clips]
+        assert candidates.tolist() == [(tokens + [0] * 6)[:6] for tokens in expected]
+
+
+def test_a_run_of_candidates_grows_as_in_the_mil_nce_loader():
+    starts = np.array([0, 2, 3, 6, 9.5])
+    ends = np.array([2.5, 3.5, 6, 9, 12])
+    runs = nearest_in_time(starts, ends, np.arange(5), 3)
+    assert runs.tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [2, 3, 4], [2, 3, 4]]
+    assert nearest_in_time(starts, ends, np.arange(5), 1).tolist() == [[0], [1], [2], [3], [4]]
+    assert nearest_in_time(starts[:2], ends[:2], np.array([1]), 4).tolist() == [[0, 1, 1, 1]]
 
 
 def test_epochs_differ_and_repeat(made):
@@ -94,27 +133,26 @@ def test_a_table_that_is_not_laid_out_for_the_memory_map_is_refused(made, tmp_pa
     table = read_table(made / "pairsa")
     write_table(tmp_path / "plain", table, table.schema)
     with pytest.raises(UserError, match="not laid out for a memory map"):
-        list(
-            draw_batches(
-                [tmp_path / "plain"],
-                videos_per_batch=1,
-                pairs_per_video=1,
-                max_words=5,
-                seed=1,
-                epoch=1,
-            )
-        )
+        list(draw_batches([tmp_path / "plain"], Sampling(1, 1, max_words=5), seed=1, epoch=1))
 
 
-@pytest.mark.parametrize("loss", ["max_margin", "mil_nce"])
-def test_training_learns_and_writes_its_tables(made, tmp_path, loss):
-    train(made, tmp_path, loss=loss)
+@pytest.mark.parametrize(
+    ("left", "settings"),
+    [
+        (0.6, {"loss": "max_margin"}),
+        (0.6, {"loss": "mil_nce"}),
+        # The neighbour's caption says nothing of the clip here: it can be told less well.
+        (0.8, {"loss": "mil_nce", "candidates": 2, "weighting": "paper", "pairs_per_video": 2}),
+    ],
+)
+def test_training_learns_and_writes_its_tables(made, tmp_path, left, settings):
+    train(made, tmp_path, **settings)
     curve = read_table(tmp_path / "curve.parquet").to_pydict()
     assert curve["step"] == list(range(1, 91))
     assert curve["epoch"][:4] == [1, 1, 1, 2]
     assert curve["rate"][0] == 1e-3
     assert curve["rate"][-1] == pytest.approx(1e-3 * 0.98**29)
-    assert np.mean(curve["loss"][-5:]) < 0.6 * np.mean(curve["loss"][:5])
+    assert np.mean(curve["loss"][-5:]) < left * np.mean(curve["loss"][:5])
     status = read_table(tmp_path / "net.status.parquet")
     assert sorted(status["id"].to_pylist()) == sorted(videos_of([made / "pairsa", made / "pairsb"]))
     assert set(status["status"].to_pylist()) == {"ok"}
@@ -152,6 +190,35 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(made, tmp_path
     assert not (tmp_path / "net.pt").exists()
     kept = torch.load(tmp_path / "net.last.pt", weights_only=True)
     assert all(value.isfinite().all() for value in kept.values())
+
+
+def test_fine_tuning_goes_on_from_a_checkpoint_with_its_width(made, tmp_path):
+    start = train(made, tmp_path / "a", epochs=20)
+    tuning = {"videos_per_batch": 32, "pairs_per_video": 1, "every_pair": True, "lr_decay": 1.0}
+    train(made, tmp_path / "b", dim=9, init=start, epochs=2, **tuning)
+    train(made, tmp_path / "c", dim=64, epochs=2, **tuning)
+    tuned, fresh = (
+        read_table(tmp_path / folder / "curve.parquet")["loss"].to_numpy() for folder in "bc"
+    )
+    assert len(tuned) == len(fresh) == 2 * (17 * 8 // 32)
+    assert tuned[0] < 0.7 * fresh[0]
+    state = torch.load(tmp_path / "b" / "net.pt", weights_only=True)
+    assert state["GU_text.fc.weight"].shape == (64, 64)
+
+
+def test_a_checkpoint_that_does_not_fit_the_pairs_is_refused(made, tmp_path):
+    save(Net(8, video_dim=6, word_dim=5), tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=r"odd\.pt takes word vectors of 5 numbers and features"):
+        train(made, tmp_path, init=tmp_path / "odd.pt")
+
+
+def test_settings_that_contradict_each_other_are_refused(made, tmp_path):
+    with pytest.raises(UserError, match="only mil_nce takes several"):
+        train(made, tmp_path, candidates=2)
+    with pytest.raises(UserError, match="set pairs_per_video to 1"):
+        train(made, tmp_path, every_pair=True)
+    with pytest.raises(UserError, match="tf32, which a CPU does not have"):
+        train(made, tmp_path, dtype="tf32")
 
 
 @pytest.mark.parametrize("setting", ["loss", "weighting", "dtype"])

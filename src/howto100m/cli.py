@@ -499,10 +499,20 @@ def embedding(
         float, typer.Option(min=0, max=1, help="Share of negatives from the same video.")
     ] = 0.5,
     weighting: Annotated[str, typer.Option(help="code or paper.")] = "code",
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Captions a clip, nearest in time, for mil_nce.")
+    ] = 1,
+    every_pair: Annotated[
+        bool, typer.Option(help="An epoch is every pair once, a batch so many pairs.")
+    ] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from; it sets the width.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, tf32 (GPU) or bfloat16.")] = "float32",
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
-    """Train the joint text-video embedding."""
+    """Train the joint text-video embedding, or fine-tune one."""
     from howto100m.embedding.train import train_embedding
 
     train_embedding(
@@ -523,6 +533,10 @@ def embedding(
         margin=margin,
         intra_share=intra_share,
         weighting=weighting,
+        candidates=candidates,
+        every_pair=every_pair,
+        init=init,
+        dtype=dtype,
         seed=seed,
         device=device,
     )

@@ -117,11 +117,17 @@ def contact_lacks(user_agent: str) -> str:
 
 
 def flags(settings: Mapping[str, Any]) -> str:
-    """Settings as flags of the sub-command: {"lr_decay": 0.9, "mean": [1, 2]} to text."""
+    """Settings as flags of the sub-command: {"lr_decay": 0.9, "mean": [1, 2]} to text.
+
+    True and False become --name and --no-name; what is None is left out.
+    """
     parts: list[str] = []
     for name, value in settings.items():
-        values = value if isinstance(value, list) else [value]
-        parts += [f"--{name.replace('_', '-')}", *(str(v) for v in values)]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            parts += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(parts)
 
 

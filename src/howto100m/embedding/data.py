@@ -15,6 +15,7 @@ from howto100m.kinds import UserError
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float16]
 Places = npt.NDArray[np.int64]
+Times = npt.NDArray[np.float64]
 
 SHARDS_OPEN = 16
 """Shards that the videos of a batch may come from: bounds memory at about 5 MB of tokens each."""
@@ -27,10 +28,9 @@ class Batch:
     """N pairs, those of a video contiguous."""
 
     tokens: Tokens
-    """[N, max_words], word ids, 0 beyond the caption."""
+    """[N * candidates, max_words], word ids, 0 beyond the caption; a pair's captions contiguous."""
     video: Vectors
     """[N, 4096]."""
-    videos: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class PairShard:
     words: Tokens
     word_ends: Places
     """[P + 1]: the tokens of pair p are words[word_ends[p] : word_ends[p + 1]]."""
+    starts: Times
+    ends: Times
+    """[P] (s)."""
     content: npt.NDArray[np.uint8]
 
     @classmethod
@@ -52,7 +55,7 @@ class PairShard:
         """Open a table. Raises UserError when it is not laid out as the pairs stage writes it."""
         file = _open(path)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        table = file.read(["video_id", "tokens"])
+        table = file.read(["video_id", "start", "end", "tokens"])
         first = np.cumsum([0, *(group.num_rows for group in groups)])
         tokens = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table["tokens"].chunks])
         return cls(
@@ -61,15 +64,20 @@ class PairShard:
             offsets=np.array([_feature_offset(group, path) for group in groups], np.int64),
             words=tokens.flatten().to_numpy(),
             word_ends=np.cumsum([0, *tokens.value_lengths().to_pylist()]),
+            starts=table["start"].to_numpy(),
+            ends=table["end"].to_numpy(),
             content=np.memmap(path, np.uint8, "r"),
         )
+
+    def pairs(self, video: int) -> int:
+        """How many pairs a video has."""
+        return int(self.first[video + 1] - self.first[video])
 
     def features(self, video: int) -> Vectors:
         """All features [n, 4096] of a video: a view of the file, read where it is touched."""
         dim = 2 * tables.FEATURE_DIM
-        pairs = int(self.first[video + 1] - self.first[video])
-        start = int(self.offsets[video])
-        return self.content[start : start + pairs * dim * 2].view("<f2").reshape(pairs, dim)
+        size, start = self.pairs(video) * dim * 2, int(self.offsets[video])
+        return self.content[start : start + size].view("<f2").reshape(-1, dim)
 
     def tokens(self, video: int, pairs: Places, max_words: int) -> Tokens:
         """The captions [len(pairs), max_words] of some pairs of a video, zero padded."""
@@ -109,32 +117,94 @@ def videos_of(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def draw_batches(
-    paths: Sequence[Path],
-    *,
-    videos_per_batch: int,
-    pairs_per_video: int,
-    max_words: int,
-    seed: int,
-    epoch: int,
-) -> Iterator[Batch]:
-    """One epoch: each video once, `pairs_per_video` of its pairs drawn with replacement.
+def count_pairs(paths: Sequence[Path]) -> int:
+    """How many pairs the tables hold."""
+    return sum(_open(path).metadata.num_rows for path in paths)
 
-    The order depends on seed and epoch alone: shards in a fresh order, and the videos of every
-    16 shards in a fresh order among themselves. The last, incomplete batch is dropped.
+
+def nearest_in_time(starts: Times, ends: Times, pairs: Places, candidates: int) -> Places:
+    """For each of `pairs` its run [len(pairs), candidates] of neighbours, itself among them.
+
+    The run grows by the neighbour that makes the shorter whole, the next one on a tie, as in the
+    MIL-NCE authors' loader; in a video with fewer pairs its outermost one stands for the rest.
+    """
+    first, last, end = pairs, pairs, len(starts) - 1
+    for _ in range(candidates - 1):
+        before = ends[np.minimum(last, end)] - starts[np.maximum(first - 1, 0)]
+        after = ends[np.minimum(last + 1, end)] - starts[first]
+        back = (first != 0) & ((last == end) | (before < after))
+        first, last = np.where(back, first - 1, first), np.where(back, last, last + 1)
+    run: Places = np.minimum(first[:, None] + np.arange(candidates), end)
+    return run
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Some pairs of one video, to be read."""
+
+    shard: PairShard
+    video: int
+    pairs: Places
+
+    def read(self, max_words: int, candidates: int) -> tuple[Tokens, Vectors]:
+        """Captions [len(pairs) * candidates, max_words] and features [len(pairs), 4096]."""
+        whole = slice(self.shard.first[self.video], self.shard.first[self.video + 1])
+        starts, ends = self.shard.starts[whole], self.shard.ends[whole]
+        captions = nearest_in_time(starts, ends, self.pairs, candidates).ravel()
+        tokens = self.shard.tokens(self.video, captions, max_words)
+        return tokens, self.shard.features(self.video)[self.pairs]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What makes a batch, and what an epoch."""
+
+    videos_per_batch: int
+    pairs_per_video: int
+    max_words: int
+    candidates: int = 1
+    """Captions of a pair: the nearest in time, its own among them."""
+    every_pair: bool = False
+    """An epoch is every pair once, not every video; a batch is `videos_per_batch` pairs."""
+
+
+def draw(
+    paths: Sequence[Path], sampling: Sampling, *, seed: int, epoch: int
+) -> Iterator[list[Drawn]]:
+    """The batches of one epoch, not yet read: each video once, with pairs drawn with replacement.
+
+    The order depends on seed and epoch alone: shards in a fresh order, and the videos (or pairs) of
+    every 16 shards in a fresh order among themselves. The last, incomplete batch is dropped.
     """
     random = np.random.default_rng([seed, epoch])
-    drawn: list[tuple[Tokens, Vectors]] = []
+    batch: list[Drawn] = []
     order = random.permutation(len(paths))
     for window in range(0, len(order), SHARDS_OPEN):
         shards = [PairShard.open(paths[i]) for i in order[window : window + SHARDS_OPEN]]
-        places = [(shard, video) for shard in shards for video in range(len(shard.videos))]
+        places = [
+            (shard, video, pair)
+            for shard in shards
+            for video in range(len(shard.videos))
+            for pair in range(shard.pairs(video) if sampling.every_pair else 1)
+        ]
         for place in random.permutation(len(places)):
-            shard, video = places[place]
-            features = shard.features(video)
-            pairs = random.integers(len(features), size=pairs_per_video)
-            drawn.append((shard.tokens(video, pairs, max_words), features[pairs]))
-            if len(drawn) == videos_per_batch:
-                tokens, vectors = zip(*drawn, strict=True)
-                yield Batch(np.concatenate(tokens), np.concatenate(vectors), len(drawn))
-                drawn.clear()
+            shard, video, pair = places[place]
+            if sampling.every_pair:
+                pairs = np.array([pair])
+            else:
+                pairs = random.integers(shard.pairs(video), size=sampling.pairs_per_video)
+            batch.append(Drawn(shard, video, pairs))
+            if len(batch) == sampling.videos_per_batch:
+                yield batch
+                batch = []
+
+
+def draw_batches(
+    paths: Sequence[Path], sampling: Sampling, *, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """The batches of one epoch (see `draw`), read."""
+    for batch in draw(paths, sampling, seed=seed, epoch=epoch):
+        tokens, vectors = zip(
+            *(drawn.read(sampling.max_words, sampling.candidates) for drawn in batch), strict=True
+        )
+        yield Batch(np.concatenate(tokens), np.concatenate(vectors))

@@ -1,9 +1,13 @@
 """What the embedding learns from: max-margin ranking (the paper's) and MIL-NCE."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
 from torch import Tensor
+
+from howto100m.kinds import UserError
 
 
 class Weighting(StrEnum):
@@ -67,3 +71,47 @@ def mil_nce(scores: Tensor, weighting: Weighting = Weighting.CODE) -> Tensor:
         across = across.masked_fill((own[:, None] == own)[:, :, None], -torch.inf)
     everything = torch.cat((cube, across), dim=1).flatten(1).logsumexp(dim=1)
     return (everything - positives).mean()
+
+
+LOSSES = ("max_margin", "mil_nce")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss with its settings, as a function of the embeddings of a batch.
+
+    Raises UserError for a name that does not exist, and for candidates without MIL-NCE.
+    """
+
+    loss: str
+    pairs_per_video: int
+    margin: float
+    intra_share: float
+    weighting: str
+    candidates: int = 1
+
+    def __post_init__(self) -> None:
+        _known("loss", self.loss, LOSSES)
+        _known("weighting", self.weighting, [form.value for form in Weighting])
+        if self.candidates > 1 and self.loss != "mil_nce":
+            raise UserError(
+                f"embedding.candidates is {self.candidates}: only mil_nce takes several"
+            )
+
+    @property
+    def normalise(self) -> bool:
+        """Whether it takes embeddings of length 1; MIL-NCE is defined on plain dot products."""
+        return self.loss == "max_margin"
+
+    def __call__(self, text: Tensor, video: Tensor) -> Tensor:
+        """Texts [N * candidates, d] and videos [N, d] to a number."""
+        form = Weighting(self.weighting)
+        if self.loss == "mil_nce":
+            return mil_nce((video @ text.T).float(), form)
+        scores = (text @ video.T).float()
+        return max_margin(scores, self.pairs_per_video, self.margin, self.intra_share, form)
+
+
+def _known(setting: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(f"embedding.{setting} is {value}: choose one of {', '.join(choices)}")

@@ -3,28 +3,25 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from howto100m import tables
 from howto100m.devices import choose_device
-from howto100m.embedding.data import Batch, draw_batches, videos_of
-from howto100m.embedding.losses import Weighting, max_margin, mil_nce
-from howto100m.embedding.model import Net
+from howto100m.embedding.data import Batch, Sampling, count_pairs, draw_batches, videos_of
+from howto100m.embedding.losses import Objective
+from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.vocabulary import Vocabulary
 from howto100m.kinds import UserError
 from howto100m.shards import Outcome, Row, whole_file, write_status, write_table
 
 log = logging.getLogger(__name__)
 
-Choice = TypeVar("Choice")
-Loss = Callable[[Net, Tensor, Tensor, Tensor], Tensor]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def train_embedding(
@@ -49,14 +46,19 @@ def train_embedding(
     seed: int,
     device: str,
     dtype: str = "float32",
+    candidates: int = 1,
+    every_pair: bool = False,
+    init: Path | None = None,
 ) -> None:
     """Train the embedding as published (section 4, and the official training loop).
 
     An epoch draws `pairs_per_video` pairs with replacement from every video, in batches of
-    `videos_per_batch` videos; what is left at its end is dropped, and with fewer videos than that
-    a batch is all of them. Adam at rate `lr`, multiplied by `lr_decay` after every epoch. `loss` is
-    max_margin or mil_nce, `weighting` code or paper (see losses), `dtype` float32, or bfloat16 for
-    autocast.
+    `videos_per_batch` videos, or with `every_pair` takes every pair once; what is left at its end
+    is dropped, and with fewer videos (pairs) than that a batch is all of them. Adam at rate `lr`,
+    multiplied by `lr_decay` after every epoch. `loss` is max_margin or mil_nce, with the captions
+    of `candidates` pairs for each clip, `weighting` code or paper (see losses), `dtype` float32,
+    tf32 (on a GPU) or bfloat16 (autocast). With `init`, a checkpoint, training starts from its
+    weights, and `dim` is not looked at.
 
     Writes a state dict with the official names, the loss of every step (`rate` is the learning
     rate, `seconds` since the start) and a row for every video. The weights of the last whole
@@ -65,39 +67,67 @@ def train_embedding(
     Raises UserError for a setting that does not exist, when there are no pairs, and when loss or
     weights are no longer finite.
     """
-    objective = _objective(loss, pairs_per_video, margin, intra_share, weighting)
-    precision = _choose(dtype, DTYPES, "dtype")
+    objective = Objective(
+        loss, 1 if every_pair else pairs_per_video, margin, intra_share, weighting, candidates
+    )
+    if every_pair and pairs_per_video > 1:
+        raise UserError("embedding.every_pair draws pairs, not videos: set pairs_per_video to 1")
+    place = choose_device(device)
+    precision = _precision(dtype, place)
     videos = videos_of(pairs)
     if not videos:
         raise UserError("the pairs tables hold no pair: see the status tables of that stage")
-    if len(videos) < videos_per_batch:
-        log.warning("%d videos are fewer than a batch of %d: all", len(videos), videos_per_batch)
-    batch_videos = min(videos_per_batch, len(videos))
+    what, number = ("pairs", count_pairs(pairs)) if every_pair else ("videos", len(videos))
+    if number < videos_per_batch:
+        log.warning("%d %s are fewer than a batch of %d: all", number, what, videos_per_batch)
+    sampling = Sampling(
+        min(videos_per_batch, number), pairs_per_video, max_words, candidates, every_pair
+    )
     torch.manual_seed(seed)
-    place = choose_device(device)
     words = torch.from_numpy(Vocabulary.load(vocabulary).vectors).to(place)
-    net = Net(dim, video_dim=2 * tables.FEATURE_DIM, word_dim=words.shape[1]).to(place)
+    net = _network(init, dim, words.shape[1], place)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
-    steps = epochs * (len(videos) // batch_videos)
+    steps = epochs * (number // sampling.videos_per_batch)
     training = _Training(net, words, objective, optimizer, precision, run, steps)
     size = sum(p.numel() for p in net.parameters())
-    log.info("%s: %d weights on %s, %d steps of %d videos", run, size, place, steps, batch_videos)
+    log.info(
+        "%s: %d weights on %s, %d steps of %d %s",
+        *(run, size, place, steps, sampling.videos_per_batch, what),
+    )
     last = output.with_name(f"{output.stem}.last.pt")
     for epoch in range(1, epochs + 1):
-        for batch in draw_batches(
-            pairs,
-            videos_per_batch=batch_videos,
-            pairs_per_video=pairs_per_video,
-            max_words=max_words,
-            seed=seed,
-            epoch=epoch,
-        ):
+        for batch in draw_batches(pairs, sampling, seed=seed, epoch=epoch):
             training.step(batch, epoch)
         training.end_epoch(epoch, lr_decay)
         save(net, last)
     write_table(curve, training.curve, tables.CURVE)
     write_status(status, map(Outcome, videos))
     last.replace(output)
+
+
+def _network(init: Path | None, dim: int, word_dim: int, device: torch.device) -> Net:
+    """A fresh network, or the one of a checkpoint if it takes these words and features."""
+    video_dim = 2 * tables.FEATURE_DIM
+    if init is None:
+        return Net(dim, video_dim, word_dim).to(device)
+    net = load_net(init, device).train()
+    takes = net.text_pooling.fc.in_features, net.GU_video.fc.in_features
+    if takes != (word_dim, video_dim):
+        raise UserError(
+            f"{init} takes word vectors of {takes[0]} numbers and features of {takes[1]};"
+            f" these have {word_dim} and {video_dim}"
+        )
+    return net
+
+
+def _precision(dtype: str, device: torch.device) -> torch.dtype:
+    """The type that autocast computes in. Raises UserError for one that the device lacks."""
+    if dtype not in DTYPES:
+        raise UserError(f"embedding.dtype is {dtype}: choose one of {', '.join(DTYPES)}")
+    if dtype == "tf32" and device.type == "cpu":
+        raise UserError("embedding.dtype is tf32, which a CPU does not have: choose bfloat16")
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
+    return DTYPES[dtype]
 
 
 def save(net: Net, path: Path) -> None:
@@ -107,39 +137,13 @@ def save(net: Net, path: Path) -> None:
         torch.save(state, file)
 
 
-def _choose(name: str, choices: Mapping[str, Choice], setting: str) -> Choice:
-    if name not in choices:
-        raise UserError(f"embedding.{setting} is {name}: choose one of {', '.join(choices)}")
-    return choices[name]
-
-
-def _objective(
-    loss: str, pairs_per_video: int, margin: float, intra_share: float, weighting: str
-) -> Loss:
-    """The loss of a batch: network, word ids, word vectors, features to a number.
-
-    MIL-NCE is defined on plain dot products, so it takes the embeddings before they are normalised.
-    """
-    form = _choose(weighting, {w.value: w for w in Weighting}, "weighting")
-
-    def ranking(net: Net, ids: Tensor, words: Tensor, video: Tensor) -> Tensor:
-        scores = net.embed_text(ids, words) @ net.embed_video(video).T
-        return max_margin(scores.float(), pairs_per_video, margin, intra_share, form)
-
-    def contrast(net: Net, ids: Tensor, words: Tensor, video: Tensor) -> Tensor:
-        scores = net.embed_video(video, False) @ net.embed_text(ids, words, False).T
-        return mil_nce(scores.float(), form)
-
-    return _choose(loss, {"max_margin": ranking, "mil_nce": contrast}, "loss")
-
-
 @dataclass
 class _Training:
     """The network on its way."""
 
     net: Net
     words: Tensor
-    loss: Loss
+    objective: Objective
     optimizer: torch.optim.Optimizer
     dtype: torch.dtype
     run: str
@@ -154,14 +158,16 @@ class _Training:
         ids = torch.from_numpy(batch.tokens).to(device)
         video = torch.from_numpy(batch.video).to(device).float()
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss = self.loss(self.net, ids, self.words, video)
+            normalise = self.objective.normalise
+            text = self.net.embed_text(ids, self.words, normalise)
+            loss = self.objective(text, self.net.embed_video(video, normalise))
         value = loss.item()
         if not math.isfinite(value):
             raise UserError(self._diverged(f"the loss became {value}", epoch))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self._record(epoch, value, len(ids))
+        self._record(epoch, value, len(video))
 
     def end_epoch(self, epoch: int, lr_decay: float) -> None:
         """Lower the learning rate. Raises UserError when a weight is not finite."""
