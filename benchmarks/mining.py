@@ -27,10 +27,10 @@ ROOT = Path(__file__).parents[1]
 MINER = """
 import sys
 from pathlib import Path
-from howto100m.tasks.select import mine_tasks
+from howto100m.tasks.select import Rules, mine_tasks
 from howto100m.tasks.wikihow import WikiHow
 proxy, ca, output, *kept = sys.argv[1:]
-mine_tasks(WikiHow("benchmark", 0.0, proxy, Path(ca)), Path(output), 256, kept)
+mine_tasks(WikiHow("benchmark", 0.0, proxy, Path(ca)), Path(output), 256, Rules.of(kept))
 """
 
 

@@ -23,10 +23,12 @@ rule mine_tasks:
             for flag, key in (("verb", "verbs"), ("task", "overrides"))
             for name, decision in config["tasks"][key].items()
         ],
+        abstract_objects=",".join(config["tasks"]["abstract_objects"]),
         sites=SITES,
     shell:
         "python -m howto100m tasks {params.titles} --output results/tasks"
         " --shards {params.shards} {params.categories:q} {params.decisions:q}"
+        " --abstract-objects {params.abstract_objects:q}"
         " {params.sites} > {log} 2>&1"
 
 

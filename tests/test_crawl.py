@@ -16,7 +16,7 @@ from howto100m.sample.render import render
 from howto100m.sample.sites import sites
 from howto100m.sample.world import World, make_world
 from howto100m.shards import Row, read_table, shard_path, status_path
-from howto100m.tasks.select import mine_tasks
+from howto100m.tasks.select import Rules, mine_tasks
 from howto100m.tasks.wikihow import WikiHow
 from howto100m.videos.download import download_media
 from howto100m.videos.search import search_tasks
@@ -52,7 +52,7 @@ def crawled(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crawl")
     with sites(world, log=folder / "requests.jsonl") as door:
         wikihow = WikiHow("test (test@example.org)", 0.0, door.proxy, door.ca)
-        mine_tasks(wikihow, folder / "tasks", 1, KEPT)
+        mine_tasks(wikihow, folder / "tasks", 1, Rules.of(KEPT))
         search(folder, YouTube(proxy=door.proxy))
         paths = [shard_path(folder / stage, 0) for stage in ("search", "tasks")]
         select_videos(paths[:1], paths[1:], folder / "videos", 1, LIMITS)

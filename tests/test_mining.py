@@ -26,7 +26,7 @@ from howto100m.sample.wikihow_site import REAL_ROWS
 from howto100m.sample.world import World, make_world
 from howto100m.shards import Row, read_table, shard_path, status_path
 from howto100m.tasks.polite import retry_after
-from howto100m.tasks.select import JOURNAL, mine_tasks
+from howto100m.tasks.select import JOURNAL, Rules, mine_tasks
 from howto100m.tasks.wikihow import WikiHow
 from howto100m.videos.search import query_of
 
@@ -105,7 +105,7 @@ def mine(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     with sites(world, log, fault, rows) as door:
-        mine_tasks(visitor(door, delay), output / "tasks", SHARDS, KEPT)
+        mine_tasks(visitor(door, delay), output / "tasks", SHARDS, Rules.of(KEPT))
     return asked(log)
 
 
@@ -217,11 +217,11 @@ def test_whatever_befalls_the_requests_the_table_is_the_same(
 MINER = """
 import sys
 from pathlib import Path
-from howto100m.tasks.select import mine_tasks
+from howto100m.tasks.select import Rules, mine_tasks
 from howto100m.tasks.wikihow import WikiHow
 proxy, ca, output, shards, *kept = sys.argv[1:]
 wikihow = WikiHow("our-lab (us@our-lab.org)", 0.0, proxy, Path(ca))
-mine_tasks(wikihow, Path(output), int(shards), kept)
+mine_tasks(wikihow, Path(output), int(shards), Rules.of(kept))
 """
 
 
@@ -428,13 +428,13 @@ def test_a_site_that_stays_busy_ends_the_run_and_what_is_done_is_kept(
 def test_a_site_out_of_reach_is_given_up_soon(tmp_path: Path, pauses: list[float]) -> None:
     nowhere = WikiHow("our-lab (us@our-lab.org)", 0.0, "http://127.0.0.1:9", Path(certs.where()))
     with pytest.raises(StageStopped, match="out of reach"):
-        mine_tasks(nowhere, tmp_path, 1, KEPT)
+        mine_tasks(nowhere, tmp_path, 1, Rules.of(KEPT))
     assert pauses == [60, 120]
 
 
 def test_a_misspelt_category_is_named(small: Path, tmp_path: Path) -> None:
     with sites(small) as door, pytest.raises(UserError, match="Helth"):
-        mine_tasks(visitor(door), tmp_path / "tasks", 1, ["Helth"])
+        mine_tasks(visitor(door), tmp_path / "tasks", 1, Rules.of(["Helth"]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from howto100m.cli import app
 from howto100m.kinds import StageStopped, UserError
 from howto100m.shards import Row, read_table, shard_path, status_path
 from howto100m.tasks.lists import Entry, read_official, read_own
-from howto100m.tasks.select import list_tasks, official_tasks
+from howto100m.tasks.select import Rules, list_tasks, official_tasks
 
 KEPT = {"Food and Entertaining"}
 HOSTILE = ["\"Bake\" 'Bread'", "../../etc/passwd", "Knit 🧶 <b>now</b>", "Cut " + 10_000 * "x"]
@@ -36,7 +36,7 @@ def test_a_list_of_titles_alone_keeps_the_categories_filter_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "titles.tsv", "title", "How to Make Tea", "Be Happy", *HOSTILE)
-    list_tasks(path, tmp_path / "tasks", 2, KEPT, 0.0)
+    list_tasks(path, tmp_path / "tasks", 2, 0.0, Rules.of(KEPT))
     rows, status = tables(tmp_path / "tasks", 2)
     assert {number: row["title"] for number, row in rows.items()} == {
         str(number): title for number, title in enumerate(["Make Tea", "Be Happy", *HOSTILE], 2)
@@ -61,7 +61,7 @@ def test_categories_and_ids_are_taken_from_where_they_are(tmp_path: Path, form: 
             "category_2": ["Drinks", None],
         }
         pq.write_table(pa.table(columns), path)
-    list_tasks(path, tmp_path / "tasks", 1, KEPT, 0.0)
+    list_tasks(path, tmp_path / "tasks", 1, 0.0, Rules.of(KEPT))
     rows, status = tables(tmp_path / "tasks", 1)
     assert (rows["70"]["category_1"], rows["70"]["category_2"]) == (*KEPT, "Drinks")
     assert rows["70"]["visual"]
@@ -81,7 +81,7 @@ def test_malformed_rows_are_named_with_their_lines_and_stop_no_other(tmp_path: P
         b"7\tMake Caf\xe9",
         "8\tFold Paper",
     )
-    list_tasks(path, tmp_path / "tasks", 3, (), 0.8)
+    list_tasks(path, tmp_path / "tasks", 3, 0.8, Rules.of())
     rows, status = tables(tmp_path / "tasks", 3)
     assert set(rows) == {"1", "8"} and rows["1"]["title"] == "Make Tea"
     failed = {name: row["message"] for name, row in status.items() if row["status"] == "failed"}
@@ -91,7 +91,7 @@ def test_malformed_rows_are_named_with_their_lines_and_stop_no_other(tmp_path: P
     assert "task_id 1 is given twice" in failed["titles.tsv:7"]
     assert "can't decode byte 0xe9" in failed["titles.tsv:8"]
     with pytest.raises(StageStopped, match=r"6 of 8 items failed \(6 malformed\).*titles\.tsv:3:"):
-        list_tasks(path, tmp_path / "other", 3, (), 0.5)
+        list_tasks(path, tmp_path / "other", 3, 0.5, Rules.of())
     assert not (tmp_path / "other").exists()
 
 
@@ -157,7 +157,7 @@ def test_the_official_tasks_are_those_with_videos(
 ) -> None:
     lines = ["52907\tHow to Make Tea1", "7\tBe Happy", "8\tMake Peace", "Make Soup\t9", "10 Make"]
     task_ids = write(tmp_path / "task_ids.csv", *header, *lines)
-    official_tasks(videos, task_ids, tmp_path / "tasks", 2, 0.7)
+    official_tasks(videos, task_ids, tmp_path / "tasks", 2, 0.7, Rules.of())
     rows, status = tables(tmp_path / "tasks", 2)
     assert set(rows) == {"52907", "7", "8"}
     tea, happy, peace = (rows[name] for name in ("52907", "7", "8"))

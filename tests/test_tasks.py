@@ -6,7 +6,8 @@ import pytest
 
 from howto100m.kinds import Kind, UserError
 from howto100m.shards import read_table, status_path
-from howto100m.tasks.select import select, select_titles, top_two
+from howto100m.tasks.objects import KINDS, read_objects
+from howto100m.tasks.select import Rules, select, select_titles, top_two
 from howto100m.tasks.verbs import Overrides, Verb, decide, head_verb, read_verbs
 from howto100m.tasks.wikihow import read_tree
 
@@ -92,9 +93,81 @@ def test_a_reviewed_decision_wins_over_the_rule() -> None:
 
 def test_a_malformed_verbs_file_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "verbs.tsv"
-    path.write_text("verb\tshare\treviewed\nmake\t0.5\t\nbake\tmuch\t\n")
+    head = "verb\tshare\treason\tdecision\treviewed\nmake\t0.5\t\tvisual\t\n"
+    path.write_text(f"{head}bake\tmuch\t\tvisual\t\n")
     with pytest.raises(UserError, match=r"verbs\.tsv:3: expected verb.*bake"):
         read_verbs(path)
+    path.write_text(f"{head}bake\t0.9\t\tvisual\tabstract\n")
+    with pytest.raises(UserError, match=r"verbs\.tsv:3: the decision must be abstract"):
+        read_verbs(path)
+    path.write_text("verb\n")
+    with pytest.raises(UserError, match="the first line must be verb<TAB>share"):
+        read_verbs(path)
+
+
+@pytest.mark.parametrize(
+    ("title", "verb"),
+    [
+        ("Get Rid of Ants", "get rid"),
+        ("Get Ridof Ants", "get rid"),
+        ("Get a Pumpkin Stain Out of Cotton", "get … out"),
+        ("Getoutofa Lease", "get … out"),
+        ("Get a Girlfriend", "get"),
+        ("Applyfora Visa", "apply for"),
+        ("Apply Nail Polish", "apply"),
+        ("Change Your Name", "change your name"),
+        ("Take Apart a Clarinet", "take apart"),
+    ],
+)
+def test_a_listed_phrase_goes_before_its_verb(
+    title: str, verb: str, verbs: dict[str, Verb]
+) -> None:
+    assert head_verb(title, verbs) == verb
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [
+        ("Use Microsoft Excel", "screen: microsoft"),
+        ("Use Power Point", "screen: powerpoint"),
+        ("Make Moneyin Neopets", "people: money"),
+        ("Create an E-Mail Account", "screen: email"),
+        ("Make a LinkedIn-Page", "screen: linkedin"),
+        ("Make Someone's Day", "people: someone"),
+        ("Prepare Tax Forms", "paper: tax"),
+    ],
+)
+def test_what_a_verb_acts_on_may_be_abstract(
+    title: str, reason: str, verbs: dict[str, Verb]
+) -> None:
+    decision = decide(title, verbs, read_objects())
+    assert (decision.visual, decision.reason, decision.kind) == (False, reason, Kind.NOT_VISUAL)
+    assert decide(title, verbs).visual
+    assert decide(title, verbs, read_objects(set(KINDS) - {reason.split(":")[0]})) != decision
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Make a Minecraft Cake",
+        "Sew a Kindle Cover",
+        "Crush Grapes",
+        "Clean an Audition Stage",
+        "Use a Saw",
+        "Make Satin Roses",
+    ],
+)
+def test_things_that_are_handled_stay(title: str, verbs: dict[str, Verb]) -> None:
+    assert decide(title, verbs, read_objects()).visual
+
+
+def test_objects_are_of_known_kinds_and_a_malformed_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dream: objects are of the kinds screen, paper, people"):
+        read_objects(["dream"])
+    path = tmp_path / "objects.tsv"
+    path.write_text("object\tkind\nblog\tscreen\nblog\n")
+    with pytest.raises(UserError, match=r"objects\.tsv:3: expected an object and its kind.*'blog'"):
+        read_objects(path=path)
 
 
 def test_a_page_has_the_two_upper_levels_of_a_kept_category() -> None:
@@ -111,10 +184,10 @@ def test_a_loop_in_the_tree_ends() -> None:
     assert top_two(["a"], {"a": "b", "b": "a"}, ()) == ("b", "a")
 
 
-def test_the_category_filter_comes_before_the_verb(verbs: dict[str, Verb]) -> None:
-    task, outcome = select("1", "Make Peace", ("Relationships", ""), {"Health"}, verbs)
+def test_the_category_filter_comes_before_the_verb() -> None:
+    task, outcome = select("1", "Make Peace", ("Relationships", ""), Rules.of({"Health"}))
     assert not task.visual and outcome.kind is Kind.OTHER_CATEGORY
-    task, outcome = select("1", "Make Peace", ("Relationships", ""), (), verbs)
+    task, outcome = select("1", "Make Tea", ("Relationships", ""), Rules.of())
     assert task.visual and outcome.kind is None
 
 
@@ -122,7 +195,7 @@ def test_titles_of_ones_own(tmp_path: Path) -> None:
     titles = tmp_path / "titles.tsv"
     titles.write_text('task_id\ttitle\n7\tMake "Tea"\n8\tBe <b>Happy</b>\n9\t../../etc/passwd\n')
     output = tmp_path / "tasks.parquet"
-    select_titles(titles, output, {"Health"})
+    select_titles(titles, output, 0.0, Rules.of({"Health"}))
     rows = {row["task_id"]: row for row in read_table(output).to_pylist()}
     assert rows["7"]["visual"] and rows["7"]["title"] == 'Make "Tea"'
     assert not rows["8"]["visual"] and not rows["9"]["visual"]
@@ -130,20 +203,25 @@ def test_titles_of_ones_own(tmp_path: Path) -> None:
     assert [s["kind"] for s in status] == [None, "not_visual", "no_verb"]
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("name\nMake Tea\n", r"t\.tsv:1: the header must name a column `title`"),
-        ("task_id\ttitle\n1\tMake Tea\n2\n", r"t\.tsv:3: expected"),
-        ("task_id\ttitle\n1\tMake Tea\n1\tFold Paper\n", "task_id 1 is given twice"),
-    ],
-)
-def test_malformed_titles_are_named(tmp_path: Path, text: str, line: str) -> None:
+@pytest.mark.parametrize("text", ["name\nMake Tea\n", "title\n", ""])
+def test_a_file_without_titles_is_named(tmp_path: Path, text: str) -> None:
     titles = tmp_path / "t.tsv"
     titles.write_text(text)
-    with pytest.raises(UserError, match=line):
-        select_titles(titles, tmp_path / "out.parquet", ())
+    with pytest.raises(UserError, match=r"t\.tsv"):
+        select_titles(titles, tmp_path / "out.parquet", 0.5, Rules.of())
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_malformed_title_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    titles = tmp_path / "t.tsv"
+    titles.write_text("task_id\ttitle\n1\tHow to Make Tea\n2\n1\tFold Paper\n")
+    select_titles(titles, tmp_path / "out.parquet", 0.7, Rules.of())
+    assert [r["title"] for r in read_table(tmp_path / "out.parquet").to_pylist()] == [
+        "How to Make Tea"
+    ]
+    status = read_table(status_path(tmp_path / "out.parquet")).to_pylist()
+    assert [row["id"] for row in status] == ["1", "t.tsv:3", "t.tsv:4"]
+    assert "task_id 1 is given twice" in status[2]["message"]
 
 
 def test_a_users_word_goes_before_rule_category_and_review(tmp_path: Path) -> None:
@@ -153,7 +231,7 @@ def test_a_users_word_goes_before_rule_category_and_review(tmp_path: Path) -> No
         "3\tBake\tWork\n4\tDecide\tFood\n"
     )
     overrides = Overrides.of(["make=abstract", "decide=visual"], ["3=visual", "4=abstract"])
-    select_titles(titles, tmp_path / "tasks.parquet", ["Food"], overrides)
+    select_titles(titles, tmp_path / "tasks.parquet", 0.0, Rules.of(["Food"], overrides))
     rows = read_table(tmp_path / "tasks.parquet").to_pylist()
     assert [row["visual"] for row in rows] == [False, True, True, False]
     assert [row["reason"] for row in rows[2:]] == ["overridden: visual", "overridden: abstract"]
@@ -166,7 +244,8 @@ def test_an_overridden_task_that_is_not_there_is_named(
 ) -> None:
     titles = tmp_path / "titles.tsv"
     titles.write_text("title\nMake Tea\n")
-    select_titles(titles, tmp_path / "tasks.parquet", [], Overrides.of([], ["77=visual"]))
+    rules = Rules.of((), Overrides.of([], ["77=visual"]))
+    select_titles(titles, tmp_path / "tasks.parquet", 0.0, rules)
     assert "no task has the overridden ids 77" in caplog.text
 
 
@@ -184,12 +263,12 @@ def test_hostile_titles_come_back_as_they_were(tmp_path: Path) -> None:
         "Bake 🎂 für Zoë \u202eגוע",
         "Make " + "x" * 9995,
         "=HYPERLINK(1)",
-        "\u2028",
+        "Make \u2028 Tea",
         "{output} %s \\0",
     ]
     titles = tmp_path / "titles.tsv"
     titles.write_text("\n".join(["title", *hostile, ""]), encoding="utf-8")
-    select_titles(titles, tmp_path / "tasks.parquet", [])
+    select_titles(titles, tmp_path / "tasks.parquet", 0.0, Rules.of())
     rows = read_table(tmp_path / "tasks.parquet").to_pylist()
     assert sorted(row["title"] for row in rows) == sorted(hostile)
     assert sorted(p.name for p in tmp_path.iterdir()) == [

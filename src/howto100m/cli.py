@@ -96,7 +96,7 @@ def weights(
 def tasks(
     output: Annotated[Path, typer.Option(help="Folder for the shards; with --titles the table.")],
     titles: Annotated[
-        Path | None, typer.Option(help="TSV with a column `title`, instead of WikiHow.")
+        Path | None, typer.Option(help="TSV or Parquet with a column `title`, not WikiHow.")
     ] = None,
     source: Annotated[
         str, typer.Option("--from", help="wikihow, table or howto100m: where titles come from.")
@@ -122,6 +122,13 @@ def tasks(
         list[str] | None,
         typer.Option(help="Your own word on a task, ID=visual or ID=abstract; repeat."),
     ] = None,
+    abstract_objects: Annotated[
+        str,
+        typer.Option(
+            help="Kinds of objects that make a task abstract whatever its verb, with commas"
+            " between; empty for none."
+        ),
+    ] = "screen,paper,people",
     delay: Annotated[
         float,
         typer.Option(min=0, envvar="HOWTO100M_DELAY", help="Seconds between two requests."),
@@ -135,16 +142,17 @@ def tasks(
 ) -> None:
     """WikiHow's titles, and which of them are visual tasks."""
     from howto100m.config import contact_lacks
-    from howto100m.tasks.select import list_tasks, mine_tasks, official_tasks, select_titles
+    from howto100m.tasks.select import Rules, list_tasks, mine_tasks, official_tasks, select_titles
     from howto100m.tasks.verbs import Overrides
 
-    overrides = Overrides.of(verb or [], task or [])
+    kinds = [kind for kind in abstract_objects.split(",") if kind]
+    rules = Rules.of(category or [], Overrides.of(verb or [], task or []), kinds)
     if titles:
-        select_titles(titles, output, category or [], overrides)
+        select_titles(titles, output, max_failed, rules)
     elif source == "table" and table:
-        list_tasks(table, output, shards, category or [], max_failed, overrides)
+        list_tasks(table, output, shards, max_failed, rules)
     elif source == "howto100m" and howto100m_csv and task_ids_csv:
-        official_tasks(howto100m_csv, task_ids_csv, output, shards, max_failed, overrides)
+        official_tasks(howto100m_csv, task_ids_csv, output, shards, max_failed, rules)
     elif source != "wikihow":
         raise UserError(
             "--from takes wikihow, table (with --table), or howto100m (with --howto100m-csv and"
@@ -157,7 +165,7 @@ def tasks(
 
         with _sites(world, log) as door:
             wikihow = WikiHow(user_agent, delay, *((door.proxy, door.ca) if door else ()))
-            mine_tasks(wikihow, output, shards, category or [], overrides)
+            mine_tasks(wikihow, output, shards, rules)
 
 
 @app.command()

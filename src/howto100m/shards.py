@@ -147,7 +147,7 @@ class Outcome:
 
 def write_status(path: Path, outcomes: Iterable[Outcome]) -> None:
     """Write a stage's status table: a row for every item that came in."""
-    write_table(path, (asdict(o) for o in outcomes), tables.STATUS)
+    write_table(path, map(vars, outcomes), tables.STATUS)
 
 
 def write_shard(

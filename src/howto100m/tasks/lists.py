@@ -23,7 +23,7 @@ _HOW_TO = re.compile(r"\s*how\s+to\s+(?=\S)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Entry:
-    """A task of a list: its title without "How to", its categories ("" where unknown).
+    """A task of a list: its title, its categories ("" where unknown).
 
     `videos` counts its videos, where the list is the official one.
     """
@@ -65,8 +65,8 @@ class TaskList:
         return self
 
 
-def read_own(path: Path) -> TaskList:
-    """Read a list of one's own.
+def read_own(path: Path, *, as_written: bool = False) -> TaskList:
+    """Read a list of one's own; "How to" is cut from its titles, unless they stay `as_written`.
 
     Columns: `title`, and optionally `task_id` (else the number of the row, in a text that of the
     line), `category_1` (or `category`), `category_2`. A name that ends in .parquet is Parquet, any
@@ -80,12 +80,12 @@ def read_own(path: Path) -> TaskList:
         rows = (row for batch in table.to_batches() for row in batch.to_pylist())
         for number, row in enumerate(rows, 1):
             values = dict(zip(names, row.values(), strict=True))
-            found.take(path, number, partial(_own, values, number))
+            found.take(path, number, partial(_own, values, number, as_written))
         return found.of(path)
     lines = _lines(path)
     names = _columns(f"{path}:1:", _header(path, lines, "\t"))
     for number, line in lines:
-        found.take(path, number, partial(_own_line, names, line, number))
+        found.take(path, number, partial(_own_line, names, line, number, as_written))
     return found.of(path)
 
 
@@ -145,21 +145,22 @@ def _read_videos(path: Path, found: TaskList) -> tuple[Counter[str], dict[str, t
     return counts, categories
 
 
-def _own(values: Mapping[str, object], number: int) -> Entry:
+def _own(values: Mapping[str, object], number: int, as_written: bool) -> Entry:
     title, task_id = values.get("title"), values.get("task_id", number)
     if not isinstance(title, str) or not title.strip():
         raise ValueError(f"no title; found {values!r:.200}")
     if not isinstance(task_id, int | str) or not str(task_id).strip():
         raise ValueError(f"no task_id; found {values!r:.200}")
     first, second = (values.get(name) or "" for name in ("category_1", "category_2"))
-    return Entry(str(task_id), _bare(title), (str(first), str(second)))
+    bare = title if as_written else _bare(title)
+    return Entry(str(task_id), bare, (str(first), str(second)))
 
 
-def _own_line(names: list[str], raw: bytes, number: int) -> Entry:
+def _own_line(names: list[str], raw: bytes, number: int, as_written: bool) -> Entry:
     cells = raw.decode().split("\t")
     if len(cells) != len(names):
         raise ValueError(f"{len(cells)} columns, not {len(names)}; found {raw.decode()!r:.200}")
-    return _own(dict(zip(names, cells, strict=True)), number)
+    return _own(dict(zip(names, cells, strict=True)), number, as_written)
 
 
 def _columns(where: str, names: list[str]) -> list[str]:

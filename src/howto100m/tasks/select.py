@@ -1,17 +1,16 @@
 """Choose the tasks: the kept categories, then a visual verb (paper, section 3.1)."""
 
-import csv
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from howto100m import tables
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome, check_failures, shard_of, shard_path, write_shard
-from howto100m.tasks.lists import read_official, read_own
+from howto100m.tasks.lists import TaskList, read_official, read_own
+from howto100m.tasks.objects import KINDS, Object, read_objects
 from howto100m.tasks.verbs import Overrides, Verb, decide, read_verbs
 from howto100m.tasks.wikihow import Page, WikiHow
 
@@ -32,6 +31,35 @@ class Task:
     verb: str
     visual: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides about a title: its category, its verb, what the verb acts on.
+
+    Empty `categories` leave that filter out. `tasks` has the user's own word by task id, "visual"
+    or "abstract", which goes before every filter.
+    """
+
+    categories: Collection[str]
+    verbs: Mapping[str, Verb]
+    objects: Mapping[str, Object]
+    tasks: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        categories: Collection[str] = (),
+        overrides: Overrides | None = None,
+        abstract_objects: Collection[str] = KINDS,
+    ) -> "Rules":
+        """The rules of this package, with the user's own word in the place of some.
+
+        `abstract_objects` are the kinds of objects that make a task abstract (objects.py).
+        """
+        own = overrides or Overrides()
+        objects = read_objects(abstract_objects)
+        return cls(categories, own.over(read_verbs()), objects, own.tasks)
 
 
 def top_two(
@@ -58,25 +86,16 @@ def _climb(category: str, parents: Mapping[str, str]) -> list[str]:
 
 
 def select(
-    task_id: str,
-    title: str,
-    categories: tuple[str, str],
-    kept: Collection[str],
-    verbs: Mapping[str, Verb],
-    by_hand: Mapping[str, str] | None = None,
+    task_id: str, title: str, categories: tuple[str, str], rules: Rules
 ) -> tuple[Task, Outcome]:
-    """Decide about one title. An empty `kept` leaves the category filter out.
-
-    A decision `by_hand` ("visual" or "abstract", by task id) goes before every filter.
-    """
-    decision = decide(title, verbs)
-    if by_hand and task_id in by_hand:
-        why = f"overridden: {by_hand[task_id]}"
-        visual = by_hand[task_id] == "visual"
-        task = Task(task_id, title, *categories, decision.verb, visual, why)
+    """Decide about one title."""
+    decision = decide(title, rules.verbs, rules.objects)
+    if own := rules.tasks.get(task_id):
+        why = f"overridden: {own}"
+        task = Task(task_id, title, *categories, decision.verb, own == "visual", why)
         error = ItemError(Kind.NOT_VISUAL, why)
-        return task, Outcome(task_id) if visual else Outcome.of(task_id, error)
-    if kept and categories[0] not in kept:
+        return task, Outcome(task_id) if task.visual else Outcome.of(task_id, error)
+    if rules.categories and categories[0] not in rules.categories:
         where = categories[0] or "no known category"
         task = Task(task_id, title, *categories, decision.verb, False, f"category: {where}")
         return task, Outcome.of(task_id, ItemError(Kind.OTHER_CATEGORY, where))
@@ -86,87 +105,70 @@ def select(
     return task, Outcome.of(task_id, ItemError(decision.kind, decision.reason))
 
 
-def mine_tasks(
-    wikihow: WikiHow,
-    output: Path,
-    shards: int,
-    kept: Collection[str],
-    overrides: Overrides | None = None,
-) -> None:
+def mine_tasks(wikihow: WikiHow, output: Path, shards: int, rules: Rules) -> None:
     """Ask WikiHow for all its articles and write the shards of the tasks table.
 
     Stopped anywhere, the next call goes on where it was; once the table is written, the next call
     asks anew.
     """
-    overrides = overrides or Overrides()
     journal = wikihow.journal(output / JOURNAL)
     parents = wikihow.parents(journal)
-    unknown = sorted(set(kept) - {name for name, parent in parents.items() if not parent})
-    if unknown:
+    tops = {name for name, parent in parents.items() if not parent}
+    if unknown := sorted({*rules.categories} - tops):
         raise UserError(f"tasks.categories names {unknown}, which WikiHow's category tree has not")
-    verbs = overrides.over(read_verbs())
-    chosen = [
-        _select_page(page, parents, kept, verbs, overrides.tasks) for page in wikihow.pages(journal)
-    ]
-    _write_shards(output, shards, chosen, overrides)
+    chosen = [_select_page(page, parents, rules) for page in wikihow.pages(journal)]
+    _write_shards(output, shards, chosen, rules)
     journal.remove()
 
 
-def _select_page(
-    page: Page,
-    parents: Mapping[str, str],
-    kept: Collection[str],
-    verbs: Mapping[str, Verb],
-    by_hand: Mapping[str, str],
-) -> tuple[Task, Outcome]:
-    categories = top_two(page.categories, parents, kept)
-    return select(str(page.page_id), page.title, categories, kept, verbs, by_hand)
+def _select_page(page: Page, parents: Mapping[str, str], rules: Rules) -> tuple[Task, Outcome]:
+    categories = top_two(page.categories, parents, rules.categories)
+    return select(str(page.page_id), page.title, categories, rules)
 
 
-def list_tasks(
-    table: Path,
-    output: Path,
-    shards: int,
-    kept: Collection[str],
-    max_failed: float,
-    overrides: Overrides | None = None,
-) -> None:
+def list_tasks(table: Path, output: Path, shards: int, max_failed: float, rules: Rules) -> None:
     """Decide about the titles of a list of the user's, and write the shards of the tasks table.
 
     Without categories the category filter is left out. Raises StageStopped (see `check_failures`).
     """
-    overrides = overrides or Overrides()
     found = read_own(table)
-    if not any(entry.categories[0] for entry in found.entries.values()):
-        log.warning("%s has no categories: the category filter is left out", table)
-        kept = ()
-    verbs = overrides.over(read_verbs())
-    chosen = [
-        select(entry.task_id, entry.title, entry.categories, kept, verbs, overrides.tasks)
-        for entry in found.entries.values()
-    ]
-    _write_shards(output, shards, chosen, overrides, found.failures, max_failed)
+    _write_shards(output, shards, _select_list(table, found, rules), rules, found, max_failed)
+
+
+def select_titles(titles: Path, output: Path, max_failed: float, rules: Rules) -> None:
+    """Decide about the titles of a list, kept as they are written, and write one tasks table.
+
+    As `list_tasks` otherwise.
+    """
+    found = read_own(titles, as_written=True)
+    chosen = _select_list(titles, found, rules)
+    _check(chosen, rules, found.failures, max_failed)
+    _write(output, chosen, found.failures)
+
+
+def _select_list(path: Path, found: TaskList, rules: Rules) -> list[tuple[Task, Outcome]]:
+    entries = found.entries.values()
+    if rules.categories and not any(entry.categories[0] for entry in entries):
+        log.warning("%s has no categories: the category filter is left out", path)
+        rules = replace(rules, categories=())
+    return [select(entry.task_id, entry.title, entry.categories, rules) for entry in entries]
 
 
 def official_tasks(
-    videos: Path,
-    task_ids: Path,
-    output: Path,
-    shards: int,
-    max_failed: float,
-    overrides: Overrides | None = None,
+    videos: Path, task_ids: Path, output: Path, shards: int, max_failed: float, rules: Rules
 ) -> None:
     """Take over HowTo100M's tasks, and write the shards of the tasks table.
 
     A task is in the official list when HowTo100M_v1.csv (`videos`) has a video of it; all of those
     are visual, but for those that the user overrules. Raises StageStopped (see `check_failures`).
     """
-    overrides = overrides or Overrides()
-    found, verbs = read_official(videos, task_ids), read_verbs()
+    found = read_official(videos, task_ids)
     chosen: list[tuple[Task, Outcome]] = []
     for entry in found.entries.values():
-        task, own = select(entry.task_id, entry.title, entry.categories, (), verbs, overrides.tasks)
-        if entry.task_id in overrides.tasks:
+        task, own = select(
+            entry.task_id, entry.title, entry.categories, replace(rules, categories=())
+        )
+        if entry.task_id in rules.tasks:
             chosen.append((task, own))
             continue
         visual, outcome, reason = True, Outcome(entry.task_id), "in the official list"
@@ -174,87 +176,48 @@ def official_tasks(
             visual, reason = False, f"no video of it in {videos.name}"
             outcome = Outcome.of(entry.task_id, ItemError(Kind.NO_VIDEOS, reason))
         chosen.append((replace(task, visual=visual, reason=reason), outcome))
-    _write_shards(output, shards, chosen, overrides, found.failures, max_failed)
+    _write_shards(output, shards, chosen, rules, found, max_failed)
 
 
 def _write_shards(
     output: Path,
     shards: int,
-    chosen: list[tuple[Task, Outcome]],
-    overrides: Overrides,
-    failures: Sequence[Outcome] = (),
+    chosen: Sequence[tuple[Task, Outcome]],
+    rules: Rules,
+    found: TaskList | None = None,
     max_failed: float = 1.0,
 ) -> None:
-    """Write all shards; what failed has a row in a status table alone."""
-    _log_counts(chosen, overrides, failures)
-    check_failures("tasks", [*failures, *(outcome for _, outcome in chosen)], max_failed)
-    tasks: list[list[Task]] = [[] for _ in range(shards)]
-    outcomes: list[list[Outcome]] = [[] for _ in range(shards)]
+    """Write all shards; what failed in a list has a row in a status table alone."""
+    failures = found.failures if found else []
+    _check(chosen, rules, failures, max_failed)
+    tasks: list[list[tuple[Task, Outcome]]] = [[] for _ in range(shards)]
+    failed: list[list[Outcome]] = [[] for _ in range(shards)]
     for task, outcome in chosen:
-        tasks[shard_of(task.task_id, shards)].append(task)
-        outcomes[shard_of(task.task_id, shards)].append(outcome)
+        tasks[shard_of(task.task_id, shards)].append((task, outcome))
     for failure in failures:
-        outcomes[shard_of(failure.id, shards)].append(failure)
+        failed[shard_of(failure.id, shards)].append(failure)
     for shard in range(shards):
-        rows = sorted(tasks[shard], key=lambda task: task.task_id)
-        status = sorted(outcomes[shard], key=lambda outcome: outcome.id)
-        write_shard(shard_path(output, shard), map(asdict, rows), tables.TASKS, status)
+        _write(shard_path(output, shard), tasks[shard], failed[shard])
 
 
-def select_titles(
-    titles: Path, output: Path, kept: Collection[str], overrides: Overrides | None = None
-) -> None:
-    """Decide about the titles of a TSV file, and write one tasks table.
-
-    The header names the columns: `title`, and optionally `task_id` (else the line number),
-    `category_1`, `category_2`. Without categories the category filter is left out.
-    """
-    overrides = overrides or Overrides()
-    verbs = overrides.over(read_verbs())
-    rows = list(_read_titles(titles))
-    if not any(row[2][0] for row in rows):
-        log.warning("%s has no categories: the category filter is left out", titles)
-        kept = ()
-    chosen = [
-        select(task_id, title, categories, kept, verbs, overrides.tasks)
-        for task_id, title, categories in rows
-    ]
-    _log_counts(chosen, overrides)
-    _write(output, chosen)
-
-
-def _read_titles(path: Path) -> Iterator[tuple[str, str, tuple[str, str]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if "title" not in (reader.fieldnames or []):
-            raise UserError(f"{path}:1: the header must name a column `title`, separated by tabs")
-        for row in reader:
-            number = reader.line_num
-            if None in row or not row["title"]:
-                raise UserError(f"{path}:{number}: expected {reader.fieldnames}, found {row}")
-            categories = (row.get("category_1") or "", row.get("category_2") or "")
-            yield row.get("task_id") or str(number), row["title"], categories
-
-
-def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]]) -> None:
+def _write(path: Path, chosen: Iterable[tuple[Task, Outcome]], failures: Iterable[Outcome]) -> None:
     ordered = sorted(chosen, key=lambda both: both[0].task_id)
-    for one, other in pairwise(ordered):
-        if one[0].task_id == other[0].task_id:
-            raise UserError(
-                f"task_id {one[0].task_id} is given twice: {one[0].title!r}, {other[0].title!r}"
-            )
-    rows, outcomes = (asdict(task) for task, _ in ordered), (outcome for _, outcome in ordered)
-    write_shard(path, rows, tables.TASKS, outcomes)
+    outcomes = sorted((*failures, *(o for _, o in ordered)), key=lambda outcome: outcome.id)
+    write_shard(path, (vars(task) for task, _ in ordered), tables.TASKS, outcomes)
 
 
-def _log_counts(
-    chosen: Collection[tuple[Task, Outcome]], overrides: Overrides, failures: Sequence[Outcome] = ()
+def _check(
+    chosen: Collection[tuple[Task, Outcome]],
+    rules: Rules,
+    failures: Sequence[Outcome],
+    max_failed: float,
 ) -> None:
-    unknown = sorted(overrides.tasks.keys() - {task.task_id for task, _ in chosen})
-    if unknown:
+    """Say what became of the titles. Raises StageStopped (see `check_failures`)."""
+    if unknown := sorted(rules.tasks.keys() - {task.task_id for task, _ in chosen}):
         log.warning("no task has the overridden ids %s", ", ".join(unknown))
     outcomes = [*failures, *(outcome for _, outcome in chosen)]
     counts = Counter(outcome.kind or "kept" for outcome in outcomes)
     log.info(
         "%d titles: %s", counts.total(), ", ".join(f"{n} {k}" for k, n in counts.most_common())
     )
+    check_failures("tasks", outcomes, max_failed)

@@ -2,24 +2,30 @@
 
 The paper keeps tasks whose primary verb is a physical action; its lists are not public. Here a verb
 is visual when at least half of its occurrences have a sense of WordNet's physical classes, unless a
-person has decided otherwise; verbs.tsv holds both.
+person has decided otherwise; verbs.tsv holds both. A person decides about phrases too ("get rid",
+"apply for"), and what a visual verb acts on may still be abstract (objects.py).
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from howto100m.kinds import Kind, UserError
+from howto100m.tasks.objects import Object, abstract_object
 
 VERBS = Path(__file__).with_name("verbs.tsv")
-HEADER = ("verb", "share", "reviewed")
+HEADER = ("verb", "share", "reason", "decision", "reviewed")
+ANYTHING = "…"
+"""In a phrase: any words, or none ("get … out")."""
 DECISIONS = ("visual", "abstract")
 """What a person may decide about a verb or a task."""
 MAX_LENGTH = 300
 """Characters of a title that are looked at; WikiHow's are shorter than 256 bytes."""
+LEADING = 7
+"""Words among which a title's verb is looked for, and behind it those of its phrase."""
 MIN_SHARE = 0.5
 """Share of physical senses from which a verb counts as visual."""
 
@@ -56,12 +62,14 @@ _NOT_IMPERATIVE = re.compile(
 class Verb:
     """A row of verbs.tsv.
 
-    `share` is the share of physical senses (None where WordNet has no such verb); `reviewed` is a
-    person's decision, "visual" or "abstract", or "" where there is none.
+    `share` is the share of physical senses (None where WordNet has no such verb), `reason` the
+    classes that most of its senses are of; `reviewed` is a person's decision, "visual" or
+    "abstract", or "" where there is none.
     """
 
     share: float | None
     reviewed: str
+    reason: str = ""
 
     @property
     def visual(self) -> bool:
@@ -69,6 +77,20 @@ class Verb:
         if self.reviewed:
             return self.reviewed == "visual"
         return self.share is not None and self.share >= MIN_SHARE
+
+    @property
+    def why(self) -> str:
+        """What decided."""
+        if self.reviewed:
+            return f"reviewed: {self.reviewed}"
+        if self.share is None:
+            return "unknown to WordNet"
+        return f"{self.share:.0%} physical senses ({self.reason})"
+
+    @property
+    def decision(self) -> str:
+        """The same in a word of DECISIONS."""
+        return DECISIONS[not self.visual]
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,7 @@ class Overrides:
     def over(self, verbs: Mapping[str, Verb]) -> dict[str, Verb]:
         """The verbs, with the user's decisions in the place of the reviewed ones."""
         return dict(verbs) | {
-            verb: Verb(verbs[verb].share if verb in verbs else None, decision)
+            verb: replace(verbs.get(verb, Verb(None, "")), reviewed=decision)
             for verb, decision in self.verbs.items()
         }
 
@@ -119,15 +141,20 @@ def read_verbs(path: Path = VERBS) -> dict[str, Verb]:
         raise UserError(f"{path}: the first line must be {'<TAB>'.join(HEADER)}")
     for number, line in enumerate(lines[1:], 2):
         try:
-            verb, share, reviewed = line.split("\t")
+            verb, share, reason, decision, reviewed = line.split("\t")
             if reviewed not in ("", *DECISIONS):
                 raise ValueError(reviewed)
-            verbs[verb] = Verb(float(share) if share else None, reviewed)
+            verbs[verb] = Verb(float(share) if share else None, reviewed, reason)
         except ValueError:
             raise UserError(
-                f"{path}:{number}: expected verb, share (0 to 1 or empty) and reviewed (visual,"
-                f" abstract or empty), separated by tabs; found {line!r}"
+                f"{path}:{number}: expected {', '.join(HEADER)}, separated by tabs (share: 0 to 1"
+                f" or empty; reviewed: visual, abstract or empty); found {line!r}"
             ) from None
+        if decision != verbs[verb].decision:
+            raise UserError(
+                f"{path}:{number}: the decision must be {verbs[verb].decision}, as share and"
+                f" reviewed say; found {decision!r}"
+            )
     return verbs
 
 
@@ -136,28 +163,40 @@ def head_verb(title: str, verbs: Mapping[str, Verb]) -> str:
 
     "How to", negations, adverbs and modifiers ("Hand Wash") before it are passed over; a hyphenated
     head counts by its last part ("Deep-Fry"), a prefix with the word behind it ("De Clutter"), a
-    head that lost its blank ("Makea", "Growand") without what is stuck to it.
+    head that lost its blank ("Makea", "Growand") without what is stuck to it. A phrase that is
+    listed goes before its verb alone.
     """
-    words = _WORD.findall(title.lower())[:7]
-    for word, following in zip_longest(words, words[1:], fillvalue=""):
-        if word in _LEADERS or (word, following) == ("do", "not"):
+    return _head(title, verbs)[0]
+
+
+def _head(title: str, verbs: Mapping[str, Verb]) -> tuple[str, str]:
+    """The verb or phrase at the head of a title, and the text behind the verb."""
+    text = title.lower()
+    words = list(islice(_WORD.finditer(text), LEADING + 1))
+    for match, following in zip_longest(words[:LEADING], words[1:]):
+        word, after = match.group(), following.group() if following else ""
+        if word in _LEADERS or (word, after) == ("do", "not"):
             continue
-        if word in _PREFIXES and word + following in verbs:
-            return word + following
-        if word in _MODIFIERS and following in verbs:
+        if following and word in _PREFIXES and word + after in verbs:
+            return word + after, text[following.end() :]
+        if word in _MODIFIERS and after in verbs:
             continue
-        found = _known(word, verbs)
+        found, stuck = _known(word, verbs)
         if found:
-            return found
-        if word.endswith("ly"):
-            continue
-        return ""
-    return ""
+            behind = stuck + text[match.end() :]
+            return _phrase(found, behind, verbs) or found, behind
+        if not word.endswith("ly"):
+            break
+    return "", ""
 
 
-def _known(word: str, verbs: Mapping[str, Verb]) -> str:
-    forms = [word, word.rsplit("-", 1)[-1], word.replace("-", ""), *_unglued(word)]
-    return next((form for form in forms if form in verbs), "")
+def _known(word: str, verbs: Mapping[str, Verb]) -> tuple[str, str]:
+    """The verb that a word is, and what is stuck to it; "" and "" where it is none."""
+    forms = [word, word.rsplit("-", 1)[-1], word.replace("-", "")]
+    for form in forms:
+        if form in verbs:
+            return form, ""
+    return next(((form, word[len(form) :]) for form in _unglued(word) if form in verbs), ("", ""))
 
 
 def _unglued(word: str) -> Iterator[str]:
@@ -167,17 +206,27 @@ def _unglued(word: str) -> Iterator[str]:
             yield from _unglued(word.removesuffix(end))
 
 
-def decide(title: str, verbs: Mapping[str, Verb]) -> Decision:
-    """Whether a title names a physical action, and which verb says so."""
+def _phrase(verb: str, behind: str, verbs: Mapping[str, Verb]) -> str:
+    """The listed phrase that a verb opens with the words behind it; "" where there is none."""
+    words = [(word, *_unglued(word)) for word in _WORD.findall(behind)[:LEADING]]
+    nearest = [f"{verb} {first}" for first in (words or [()])[0]]
+    longer = [f"{phrase} {second}" for phrase in nearest for second in (words[1:2] or [()])[0]]
+    apart = [f"{verb} {ANYTHING} {form}" for word in words for form in word]
+    return next((phrase for phrase in longer + nearest + apart if phrase in verbs), "")
+
+
+def decide(
+    title: str, verbs: Mapping[str, Verb], objects: Mapping[str, Object] | None = None
+) -> Decision:
+    """Whether a title names a physical action, and which verb, or which of `objects`, says so."""
     bare, imperative = _HOW_TO.subn("", unicodedata.normalize("NFKC", title[:MAX_LENGTH]).strip())
     bare = bare.replace("(", "").replace(")", "")
     if not imperative and _NOT_IMPERATIVE.match(bare):
         return Decision("", False, "a question or a list", Kind.NO_VERB)
-    verb = head_verb(bare, verbs)
+    verb, behind = _head(bare, verbs)
     if not verb:
         return Decision("", False, "no verb at its head", Kind.NO_VERB)
     row = verbs[verb]
-    why = f"reviewed: {row.reviewed}" if row.reviewed else f"{row.share:.0%} physical senses"
-    if row.visual:
-        return Decision(verb, True, why)
-    return Decision(verb, False, why, Kind.NOT_VISUAL)
+    if row.visual and objects and (found := abstract_object(behind, objects)):
+        return Decision(verb, False, f"{found.kind}: {found.name}", Kind.NOT_VISUAL)
+    return Decision(verb, row.visual, row.why, None if row.visual else Kind.NOT_VISUAL)

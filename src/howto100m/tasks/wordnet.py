@@ -5,26 +5,31 @@ The decisions of people (column `reviewed`) are kept.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from howto100m.shards import whole_file
-from howto100m.tasks.verbs import HEADER, VERBS, read_verbs
+from howto100m.tasks.verbs import HEADER, VERBS, Verb, read_verbs
 
-PHYSICAL = {"29": "body", "30": "change", "34": "consumption", "35": "contact"} | {
-    "36": "creation",
-    "38": "motion",
-}
-"""WordNet's lexicographer files of verbs whose senses are mostly bodily acts."""
+CLASSES = (
+    "body change cognition communication competition consumption contact creation emotion motion"
+    " perception possession social stative weather"
+).split()
+"""WordNet's lexicographer files of verbs, from number 29 on."""
+PHYSICAL = frozenset("body change consumption contact creation motion".split())
+"""Those whose senses are mostly bodily acts."""
+FIRST = 29
+TOLD = 0.2
+"""Share from which a class is named among the reasons."""
 
 UNSEEN = 0.2
 """What a sense without any occurrence in WordNet's tagged texts counts for."""
 
 
 def senses(wordnet: Path) -> dict[str, dict[str, float]]:
-    """The lexicographer file number of each sense of each one-word verb, with its tag count."""
+    """How often each one-word verb occurs in each class of senses, by WordNet's tagged texts."""
     files = {
-        line.split(" ", 2)[0]: line.split(" ", 2)[1]
+        line.split(" ", 2)[0]: CLASSES[int(line.split(" ", 2)[1]) - FIRST]
         for line in (wordnet / "data.verb").read_text().splitlines()
         if not line.startswith(" ")
     }
@@ -36,7 +41,7 @@ def senses(wordnet: Path) -> dict[str, dict[str, float]]:
         key, _, count = line.split()
         verb, rest = key.split("%")
         if rest.startswith("2:") and verb in weights:
-            weights[verb][rest.split(":")[1]] += int(count)
+            weights[verb][CLASSES[int(rest.split(":")[1]) - FIRST]] += int(count)
     return weights
 
 
@@ -49,6 +54,19 @@ def _index(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield fields[0], fields[-int(fields[2]) :]
 
 
+def row_of(verb: str, classes: Mapping[str, float], reviewed: str) -> str:
+    """The verb's line of verbs.tsv; `classes` is empty where WordNet has no such verb."""
+    whole = sum(classes.values())
+    told = sorted(classes.items(), key=lambda item: (-item[1], item[0]))
+    reason = ", ".join(f"{name} {n / whole:.0%}" for name, n in told if n >= TOLD * whole)
+    # Rounded first: the decision must follow from what the file says.
+    share = (
+        f"{sum(classes[name] for name in PHYSICAL & classes.keys()) / whole:.2f}" if whole else ""
+    )
+    row = Verb(float(share) if share else None, reviewed)
+    return "\t".join((verb, share, reason, row.decision, reviewed))
+
+
 def main() -> None:
     """Write verbs.tsv anew, with the shares of this WordNet and the reviewed decisions of old."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,13 +74,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=VERBS)
     arguments = parser.parse_args()
     reviewed = {verb: row.reviewed for verb, row in read_verbs(VERBS).items() if row.reviewed}
-    shares = {
-        verb: sum(n for file, n in files.items() if file in PHYSICAL) / sum(files.values())
-        for verb, files in senses(arguments.wordnet).items()
-    }
+    found = senses(arguments.wordnet)
     rows = [
-        "\t".join([verb, f"{shares[verb]:.2f}" if verb in shares else "", reviewed.get(verb, "")])
-        for verb in sorted(shares.keys() | reviewed.keys())
+        row_of(verb, found.get(verb, {}), reviewed.get(verb, ""))
+        for verb in sorted(found.keys() | reviewed.keys())
     ]
     with whole_file(arguments.output) as part:
         part.write_text("\n".join(["\t".join(HEADER), *rows, ""]))
