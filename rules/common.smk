@@ -21,6 +21,14 @@ RUNS = [
     f"{config['embedding']['loss']}-{seed}" for seed in config["embedding"]["seeds"]
 ]
 BENCHMARKS = config["evaluation"]["benchmarks"]
+# The features of a benchmark's videos; its official files may have some of their own.
+BENCHMARK_FEATURES = {
+    name: {
+        f"features_{n}": f"results/evaluation/{benchmark['videos']}/{n}.parquet"
+        for n in (NETWORKS if "videos" in benchmark else [])
+    }
+    for name, benchmark in BENCHMARKS.items()
+}
 
 # In the sample the crawling rules need its world, and talk to its stand-ins.
 SAMPLE = config["source"] == "sample"

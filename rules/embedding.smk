@@ -51,8 +51,7 @@ rule evaluate_embedding:
         WORLD,
         checkpoint="results/embedding/{run}.pth",
         vocabulary="results/vocabulary/vocabulary.parquet",
-        features_2d=lambda wildcards: f"results/evaluation/{BENCHMARKS[wildcards.benchmark]['videos']}/2d.parquet",
-        features_3d=lambda wildcards: f"results/evaluation/{BENCHMARKS[wildcards.benchmark]['videos']}/3d.parquet",
+        features=lambda wildcards: BENCHMARK_FEATURES[wildcards.benchmark].values(),
     output:
         metrics="results/evaluation/{benchmark}/{run}.metrics.parquet",
         rankings="results/evaluation/{benchmark}/{run}.rankings.parquet",
@@ -64,16 +63,16 @@ rule evaluate_embedding:
     resources:
         mem_mb=8000,
     params:
-        protocol=lambda wildcards: BENCHMARKS[wildcards.benchmark]["protocol"],
-        annotations=lambda wildcards: BENCHMARKS[wildcards.benchmark]["annotations"],
+        questions=lambda wildcards: flags(
+            {k: v for k, v in BENCHMARKS[wildcards.benchmark].items() if k != "videos"}
+            | BENCHMARK_FEATURES[wildcards.benchmark]
+        ),
         max_words=config["pairs"]["max_words"],
         ties=config["evaluation"]["ties"],
     shell:
         "python -m howto100m evaluation --checkpoint {input.checkpoint}"
         " --vocabulary {input.vocabulary} --benchmark {wildcards.benchmark}"
-        " --protocol {params.protocol} --annotations {params.annotations:q}"
-        " --features-2d {input.features_2d} --features-3d {input.features_3d}"
-        " --run {wildcards.run} --max-words {params.max_words} --ties {params.ties}"
+        " {params.questions} --run {wildcards.run} --max-words {params.max_words} --ties {params.ties}"
         " --metrics {output.metrics} --rankings {output.rankings}"
         " --status {output.status} > {log} 2>&1"
 

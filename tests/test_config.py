@@ -63,6 +63,19 @@ def test_the_sample_takes_the_place_of_some_settings_only(config: dict[str, Any]
             "config: evaluation.benchmarks.mine.videos: 'folder' is not one of evaluation.videos "
             + "(none is named)",
         ),
+        *(
+            (
+                "evaluation.benchmarks",
+                {"mine": entry},
+                "config: evaluation.benchmarks.mine: give official and data, or videos, protocol"
+                + " and annotations",
+            )
+            for entry in (
+                {"official": "msrvtt"},
+                {"protocol": "retrieval", "annotations": "x.csv"},
+                {"official": "msrvtt", "data": "x", "protocol": "retrieval"},
+            )
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(
@@ -76,6 +89,12 @@ def test_a_mistake_is_one_line_that_names_the_key(
         place = place[folder]
     place[last] = value
     assert mistakes(config) == [line]
+
+
+def test_a_benchmark_may_be_official(config: dict[str, Any]) -> None:
+    config["evaluation"]["benchmarks"] = {"clips": {"official": "youcook2", "data": "files"}}
+    config["source"], config["tasks"]["user_agent"] = "live", CONTACT
+    assert resolve(config)["evaluation"] == config["evaluation"]
 
 
 def test_what_the_official_release_needs_is_said(config: dict[str, Any]) -> None:

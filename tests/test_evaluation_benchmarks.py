@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from howto100m.evaluation.benchmarks import (
     StepVideo,
     read_clip_list,
     read_crosstask,
+    read_lsmdc,
 )
 from howto100m.kinds import UserError
 
@@ -63,6 +65,27 @@ def test_a_list_without_its_columns_or_not_there(tmp_path):
         read_clip_list(tmp_path / "binary.csv")
 
 
+def test_msrvtts_list_is_of_whole_videos(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("key,vid_key,video_id,sentence\nret0,msr9770,video9770,a person is here\n")
+    assert read_clip_list(path) == [Clip("video9770", 0, math.inf, "a person is here")]
+    path.write_text("key,vid_key,video_id,sentence\nret0,msr9770,video9770,\n")
+    with pytest.raises(UserError, match=r"list\.csv:2: .*an empty one"):
+        read_clip_list(path)
+
+
+def test_lsmdcs_list_has_tabs_and_no_head(tmp_path):
+    path = tmp_path / "list.csv"
+    row = "1_00.05_00.07\t00:05\t00:07\t00:05\t00:07\t"
+    path.write_text(f'{row}"Now," SOMEONE says, and\xa0goes.\n', encoding="utf-8")
+    sentence = '"Now," SOMEONE says, and\xa0goes.'
+    assert read_lsmdc(path) == [Clip("1_00.05_00.07", 0, math.inf, sentence)]
+    for broken in (row, row[:-1], f"{row}text\tmore", "a,b,c,d,e,f"):
+        path.write_text(f"{row}fine\n{broken}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"list\.csv:2: .*not clip, four times, sentence"):
+            read_lsmdc(path)
+
+
 @pytest.fixture
 def release(tmp_path) -> Path:
     (tmp_path / "tasks_primary.txt").write_text(TASKS)
@@ -81,9 +104,23 @@ def test_a_crosstask_release(release):
     steps = ("boil water", "pour water", "add milk")
     segments = (Segment(0, 3.5, 7.25), Segment(2, 10, 12), Segment(0, 20, 21))
     assert read_crosstask(release) == [
-        StepVideo("11", "aa", steps, segments),
-        StepVideo("22", "cc", ("open map", "fold map"), ()),
+        StepVideo("11", "aa", steps, segments, "Make Tea"),
+        StepVideo("22", "cc", ("open map", "fold map"), (), "Fold a Map"),
     ]
+
+
+def test_constraints_say_when_a_step_is_spoken_of(release):
+    (release / "constraints").mkdir()
+    (release / "constraints" / "11_aa.csv").write_text("2,1,9\n")
+    assert [v.narrated for v in read_crosstask(release)] == [(Segment(1, 1, 9),), ()]
+
+
+def test_a_video_of_an_unknown_task_is_refused_where_all_tasks_are_known(release):
+    (release / "tasks_related.txt").write_text("99\nRest\nurl\n1\nsleep\n")
+    assert len(read_crosstask(release)) == 2
+    (release / "tasks_related.txt").write_text("98\nRest\nurl\n1\nsleep\n")
+    with pytest.raises(UserError, match=r"videos\.csv: task 99 is in neither list"):
+        read_crosstask(release)
 
 
 def test_without_a_validation_list_every_video_counts(release):

@@ -20,6 +20,8 @@ from howto100m.embedding.model import Net
 from howto100m.embedding.train import save, train_embedding
 from howto100m.embedding.vocabulary import Vocabulary
 from howto100m.evaluation.evaluate import evaluate_embedding
+from howto100m.evaluation.features import Features
+from howto100m.evaluation.questions import from_lists
 from howto100m.features.pairs import RATE_2D, RATE_3D
 from howto100m.kinds import UserError
 from howto100m.shards import read_table
@@ -78,15 +80,12 @@ def world(tmp_path) -> World:
 def evaluate(folder: Path, protocol: str, **settings) -> tuple[list, list, list]:
     name = {"retrieval": "clips.csv", "localization": "crosstask"}[protocol]
     outputs = [folder / f"{table}.parquet" for table in ("metrics", "rankings", "status")]
+    features = Features.open(folder / "2d.parquet", folder / "3d.parquet")
     evaluate_embedding(
         folder / "net.pt",
         folder / "words.parquet",
         "bench",
-        protocol,
-        folder / name,
-        folder / "2d.parquet",
-        folder / "3d.parquet",
-        *outputs,
+        from_lists(protocol, folder / name, features),
         **{
             "run": "one",
             "max_words": MAX_WORDS,
@@ -95,7 +94,7 @@ def evaluate(folder: Path, protocol: str, **settings) -> tuple[list, list, list]
             "device": "cpu",
         }
         | settings,
-    )
+    ).write(*outputs)
     metrics, rankings, status = (read_table(path).to_pylist() for path in outputs)
     return metrics, rankings, status
 
@@ -170,10 +169,15 @@ def test_localization_with_right_scores_finds_every_step(world, tmp_path, monkey
     monkeypatch.setattr(Net, "embed_text", embed_text)
     monkeypatch.setattr(Net, "embed_video", lambda self, video, normalise=True: video)
     metrics, rankings, status = evaluate(tmp_path, "localization")
-    got = {(row["run"], row["metric"]): row["value"] for row in metrics}
+    got = {(row["run"], row["metric"]): row["value"] for row in metrics if not row["part"]}
     assert got["one", "recall"] == got["one", "recall_pooled"] == 1
     assert got["random", "recall"] < got["uniform", "recall"] < 1
-    chances = {row["metric"]: row["chance"] for row in metrics}
+    chances = {row["metric"]: row["chance"] for row in metrics if not row["part"]}
+    parts = [row for row in metrics if row["part"] == "2 Task 2" and row["run"] == "one"]
+    assert [(row["metric"], row["value"], row["items"]) for row in parts] == [
+        ("recall", 1, 1),
+        ("recall_pooled", 1, 1),
+    ]
     assert chances == {m: got["random", m] for m in ("recall", "recall_pooled")}
     assert {row["rank"] for row in rankings} == {1.0}
     for row in rankings:
@@ -189,7 +193,9 @@ def test_videos_without_features_or_steps_have_a_row(world, tmp_path):
         file.write("1,absent,url\n1,plain,url\n")
     write_csv(folder / "annotations" / "1_absent.csv", [(1, 0, 5)])
     metrics, _, status = evaluate(tmp_path, "localization")
-    assert {(row["items"], row["missing"]) for row in metrics} == {(4, 1)}
+    assert {(row["items"], row["missing"]) for row in metrics if not row["part"]} == {(4, 1)}
+    by_task = {row["part"]: (row["items"], row["missing"]) for row in metrics if row["part"]}
+    assert by_task == {"1 Task 1": (1, 1)} | {f"{n} Task {n}": (1, 0) for n in (2, 3, 4)}
     kinds = {row["id"]: row["kind"] for row in status}
     assert kinds["absent"] == "no_features"
     assert kinds["plain"] == "no_clips"
@@ -215,17 +221,9 @@ def test_a_tie_rule_that_does_not_exist(world, tmp_path):
 
 
 def test_a_protocol_that_does_not_exist(world, tmp_path):
-    (tmp_path / "odd").mkdir()
+    features = Features.open(tmp_path / "2d.parquet", tmp_path / "3d.parquet")
     with pytest.raises(UserError, match="choose retrieval or localization"):
-        evaluate_embedding(
-            *[tmp_path / "net.pt", tmp_path / "words.parquet", "bench", "odd"],
-            *[tmp_path] * 6,
-            run="one",
-            max_words=6,
-            ties="mean",
-            seed=1,
-            device="cpu",
-        )
+        from_lists("odd", tmp_path, features)
 
 
 @pytest.mark.heavy
@@ -260,6 +258,6 @@ def test_what_training_learned_holds_for_other_videos(world, tmp_path, loss):
     steps = {
         r["run"]: r["value"]
         for r in evaluate(tmp_path, "localization")[0]
-        if r["metric"] == "recall"
+        if (r["metric"], r["part"]) == ("recall", "")
     }
     assert steps["one"] > 2 * max(steps["uniform"], steps["random"])

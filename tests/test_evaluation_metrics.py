@@ -47,7 +47,7 @@ def test_nan_is_an_error():
         standings(scores, np.arange(3))
     rows = torch.eye(3)
     rows[0, 0] = torch.nan
-    with pytest.raises(ValueError, match="1 of 3 candidate embeddings"):
+    with pytest.raises(ValueError, match="1 of the candidate embeddings 0 to 3"):
         rank(torch.eye(3), rows, torch.arange(3))
 
 
@@ -66,11 +66,31 @@ def test_ranking_in_blocks_is_ranking_at_once(block):
     targets = random.permutation(50)[:20]
     scores = queries @ candidates.T
     expected = standings(scores, targets)
-    got = rank(*map(torch.from_numpy, (queries, candidates, targets)), block)
+    got = rank(*map(torch.from_numpy, (queries, candidates, targets)), block=block)
+    assert (rank(queries, candidates, targets, block=block).hits == got.hits).all()
     assert (got.standings.better == expected.better).all()
     assert (got.standings.equal == expected.equal).all()
     best = np.sort(scores, axis=1)[:, ::-1][:, :10]
     assert (np.take_along_axis(scores, got.hits, axis=1) == best).all()
+
+
+@pytest.mark.parametrize("ties", list(Ties))
+def test_a_collapsed_model_ranked_in_blocks_is_as_bad(ties):
+    rows = torch.full((1000, 64), 0.1)
+    figures = summary(ranks(rank(rows, rows, torch.arange(1000), block=(64, 100)).standings, ties))
+    assert figures["median_rank"] == (1000 if ties is Ties.STRICT else 500.5)
+    assert figures["R@10"] == (0.01 if ties is Ties.OFFICIAL else 0)
+
+
+def test_candidates_may_be_a_memory_map_of_halves(tmp_path):
+    random = np.random.default_rng(0)
+    rows = random.integers(-2, 3, (300, 8)).astype(np.float16)
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    got = rank(rows[:50], mapped, np.arange(50), block=(16, 70))
+    expected = standings(rows[:50].astype(float) @ rows.T.astype(float), np.arange(50))
+    assert (got.standings.better == expected.better).all()
+    assert (got.standings.equal == expected.equal).all()
 
 
 def test_fewer_candidates_than_hits():

@@ -15,6 +15,7 @@ from howto100m.shards import shard_paths, status_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from howto100m.evaluation.features import Features
     from howto100m.sample.sites import Door
     from howto100m.videos.select import Limits
     from howto100m.videos.youtube import YouTube
@@ -54,6 +55,12 @@ MinViews = Annotated[int, typer.Option(min=0, help="Views a video must have.")]
 MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video must be.")]
 MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
 Device = Annotated[str, typer.Option(envvar="HOWTO100M_DEVICE", help="auto, cpu or cuda.")]
+Ties = Annotated[str, typer.Option(help="mean, strict or official.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of a benchmark's official files.")]
+Features2d = Annotated[
+    Path | None, typer.Option(help="2D vectors: a table, a folder of tables, or of .npy files.")
+]
+Features3d = Annotated[Path | None, typer.Option(help="3D vectors, likewise.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -555,41 +562,91 @@ def evaluation(
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint of an embedding.")],
     vocabulary: Annotated[Path, typer.Option(help="The vocabulary.")],
     benchmark: Annotated[str, typer.Option(help="Name of the benchmark.")],
-    protocol: Annotated[str, typer.Option(help="retrieval or localization.")],
-    annotations: Annotated[
-        Path, typer.Option(help="Clip list (.csv), or folder of a CrossTask release.")
-    ],
-    features_2d: Annotated[Path, typer.Option(help="2D vectors of its videos.")],
-    features_3d: Annotated[Path, typer.Option(help="3D vectors of its videos.")],
     metrics: Annotated[Path, typer.Option(help="Table of figures to write.")],
     rankings: Annotated[Path, typer.Option(help="Table of queries to write.")],
     status: Annotated[Path, typer.Option(help="Status table.")],
+    protocol: Annotated[
+        str, typer.Option(help="With --annotations: retrieval or localization.")
+    ] = "retrieval",
+    annotations: Annotated[
+        Path | None, typer.Option(help="Clip list (.csv), or folder of a CrossTask release.")
+    ] = None,
+    official: Annotated[
+        str | None, typer.Option(help="msrvtt, youcook2, lsmdc or crosstask: read --data.")
+    ] = None,
+    data: Data = None,
+    features_2d: Features2d = None,
+    features_3d: Features3d = None,
     run: Annotated[str, typer.Option(help="Name of the training run.")] = "run",
     max_words: MaxWords = 20,
-    ties: Annotated[str, typer.Option(help="mean, strict or official.")] = "mean",
+    ties: Ties = "mean",
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
     """Test an embedding on one benchmark: retrieval, or step localization."""
     from howto100m.evaluation.evaluate import evaluate_embedding
+    from howto100m.evaluation.questions import from_lists, from_official
 
+    features = _features(features_2d, features_3d)
+    if official and data:
+        questions = from_official(official, data, features)
+    elif annotations and features:
+        questions = from_lists(protocol, annotations, features)
+    else:
+        raise UserError("give --official and --data, or --annotations and both --features")
     evaluate_embedding(
         checkpoint,
         vocabulary,
         benchmark,
-        protocol,
-        annotations,
-        features_2d,
-        features_3d,
-        metrics,
-        rankings,
-        status,
+        questions,
         run=run,
         max_words=max_words,
         ties=ties,
         seed=seed,
         device=device,
+    ).write(metrics, rankings, status)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Option(help="Checkpoint of an embedding, or an official one.")
+    ],
+    benchmark: Annotated[str, typer.Option(help="msrvtt, youcook2, lsmdc or crosstask.")],
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark's official files.")],
+    vectors: Annotated[
+        Path, typer.Option(help="Word vectors (.bin, .bin.gz, .txt) or a vocabulary (.parquet).")
+    ],
+    features_2d: Features2d = None,
+    features_3d: Features3d = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the tables of figures, queries and items.")
+    ] = None,
+    max_words: MaxWords = 20,
+    ties: Ties = "mean",
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """Evaluate a checkpoint on a benchmark's official files, and say how others fared."""
+    from howto100m.evaluation.evaluate import evaluate_embedding
+    from howto100m.evaluation.published import beside_published
+    from howto100m.evaluation.questions import from_official
+
+    result = evaluate_embedding(
+        checkpoint,
+        vectors,
+        benchmark,
+        from_official(benchmark, data, _features(features_2d, features_3d)),
+        run=checkpoint.stem,
+        max_words=max_words,
+        ties=ties,
+        seed=seed,
+        device=device,
     )
+    if output:
+        result.write(*(output / f"{name}.parquet" for name in ("metrics", "rankings", "status")))
+    for line in beside_published(benchmark, result.metrics):
+        typer.echo(line)
 
 
 @app.command()
@@ -650,6 +707,16 @@ def annotate(
         typer.echo(str(share_of(answers)))
     else:
         write_annotation_page(results, output, number, seed)
+
+
+def _features(features_2d: Path | None, features_3d: Path | None) -> "Features | None":
+    from howto100m.evaluation.features import Features
+
+    if features_2d and features_3d:
+        return Features.open(features_2d, features_3d)
+    if features_2d or features_3d:
+        raise UserError("--features-2d and --features-3d go together")
+    return None
 
 
 @contextmanager

@@ -24,6 +24,10 @@ TASK_LISTS: Mapping[str, tuple[str, ...]] = {
 """The files that each value of `tasks.from` needs, by the names of their settings."""
 
 
+BENCHMARK_SOURCES = ({"official", "data"}, {"protocol", "annotations"})
+"""The settings that say where a benchmark's questions come from."""
+
+
 def resolve(config: Settings) -> Settings:
     """The settings that hold: those of the sample world laid over the others, all checked.
 
@@ -86,7 +90,13 @@ def _contradictions(settings: Settings) -> list[str]:
         f"evaluation.benchmarks.{name}.videos: {benchmark['videos']!r} is not one of"
         f" evaluation.videos ({', '.join(settings['evaluation']['videos']) or 'none is named'})"
         for name, benchmark in settings["evaluation"]["benchmarks"].items()
-        if benchmark["videos"] not in settings["evaluation"]["videos"]
+        if benchmark.get("videos") not in (None, *settings["evaluation"]["videos"])
+    ]
+    found += [
+        f"evaluation.benchmarks.{name}: give official and data, or videos, protocol and annotations"
+        for name, benchmark in settings["evaluation"]["benchmarks"].items()
+        if benchmark.keys() - {"videos"} not in BENCHMARK_SOURCES
+        or not benchmark.keys() & {"videos", "official"}
     ]
     if settings["embedding"]["pairs_per_video"] * settings["embedding"]["videos_per_batch"] < 2:
         found.append("embedding: a batch of one pair has no negatives; raise videos_per_batch")

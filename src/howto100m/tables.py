@@ -171,6 +171,7 @@ RANKINGS = _schema(
 METRICS = _schema(
     run=_text,
     benchmark=_text,
+    part=_text,
     metric=_text,
     value=pa.float64(),
     chance=pa.float64(),

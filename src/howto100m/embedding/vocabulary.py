@@ -5,7 +5,7 @@ import logging
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,6 +58,21 @@ class Vocabulary:
         """The ids of a text's words; unknown words go first, then what is beyond `max_words`."""
         known = (self.ids.get(word) for word in tokenize(text))
         return [i for i in known if i is not None][:max_words]
+
+
+def vocabulary_of(path: Path, texts: Iterable[str]) -> Vocabulary:
+    """A vocabulary table (.parquet), or what a file of word vectors has of the texts' words.
+
+    Raises UserError when the file is missing or damaged, or knows none of the words.
+    """
+    if path.suffix == ".parquet":
+        return Vocabulary.load(path)
+    wanted = Counter(word for text in texts for word in tokenize(text))
+    found = _read_vectors(path, wanted)
+    if not found:
+        raise UserError(f"{path} has a vector for none of the {len(wanted)} words")
+    vectors = np.stack([np.zeros(tables.WORD_DIM, np.float32), *found.values()])
+    return Vocabulary({word: i for i, word in enumerate(found, 1)}, vectors)
 
 
 def build_vocabulary(

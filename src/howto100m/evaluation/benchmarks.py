@@ -1,4 +1,4 @@
-"""Benchmarks as annotation lists: what to look for in which videos."""
+"""Benchmarks' lists of annotations, the official ones: what to look for in which videos."""
 
 import csv
 import math
@@ -10,11 +10,13 @@ from pathlib import Path
 from howto100m.kinds import UserError
 
 CLIP_LIST = ("video_id", "start", "end", "text")
+VIDEO_LIST = ("video_id", "sentence")
+LSMDC_COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A sentence and the clip it describes, start and end in seconds."""
+    """A sentence and the clip it describes, start and end in seconds; inf is the video's end."""
 
     video_id: str
     start: float
@@ -39,48 +41,83 @@ class StepVideo:
     video_id: str
     steps: tuple[str, ...]
     segments: tuple[Segment, ...]
+    title: str = ""
+    narrated: tuple[Segment, ...] = ()
+    """When the narration speaks of a step, where the release's constraints say so."""
 
 
 def read_clip_list(path: Path) -> list[Clip]:
-    """Read a list in the form of YouCook2's: csv with the columns video_id, start, end and text.
+    """Read a list in the form of YouCook2's or MSR-VTT's: csv with a line that names the columns.
 
-    Other columns are left alone. Raises UserError that names file and line.
+    video_id, start, end and text; or video_id and sentence, of whole videos. Other columns are left
+    alone. Raises UserError that names file and line.
     """
     with _rows(path) as lines:
         reader = csv.DictReader(lines)
-        missing = [name for name in CLIP_LIST if name not in (reader.fieldnames or ())]
+        columns = reader.fieldnames or ()
+        whole = set(VIDEO_LIST) <= set(columns)
+        missing = [] if whole else [name for name in CLIP_LIST if name not in columns]
         if missing:
             raise UserError(f"{path}:1: no column {', '.join(missing)}")
-        return [_clip(row, f"{path}:{reader.line_num}") for row in reader]
+        return [_clip(row, whole, f"{path}:{reader.line_num}") for row in reader]
 
 
-def _clip(row: Mapping[str | None, str | None], where: str) -> Clip:
-    video_id, start, end, text = (row[name] or "" for name in CLIP_LIST)
+def _clip(row: Mapping[str | None, str | None], whole: bool, where: str) -> Clip:
+    names = VIDEO_LIST if whole else CLIP_LIST
+    video_id, text = (row[name] or "" for name in (names[0], names[-1]))
     if None in row or not video_id or not text:
         raise UserError(f"{where}: not as many columns as the first line names, or an empty one")
-    return Clip(video_id, *_span(start, end, where), text)
+    span = (0.0, math.inf) if whole else _span(row["start"] or "", row["end"] or "", where)
+    return Clip(video_id, *span, text)
+
+
+def read_lsmdc(path: Path) -> list[Clip]:
+    """Read an annotation file of LSMDC: six columns between tabs, no head; each clip is a file.
+
+    The first is the clip's id, the last its sentence; the times between are those in the film, and
+    play no part. Raises UserError that names file and line.
+    """
+    clips = []
+    with _rows(path) as lines:
+        for number, row in enumerate(csv.reader(lines, "excel-tab", quoting=csv.QUOTE_NONE), 1):
+            if len(row) != LSMDC_COLUMNS or not row[0] or not row[-1].strip():
+                raise UserError(
+                    f"{path}:{number}: {len(row)} columns between tabs, or an empty one; not clip,"
+                    " four times, sentence"
+                )
+            clips.append(Clip(row[0], 0.0, math.inf, row[-1].strip()))
+    return clips
 
 
 def read_crosstask(folder: Path) -> list[StepVideo]:
     """Read a CrossTask release: the videos of its primary tasks, less those for validation.
 
     tasks_primary.txt (blocks of id, title, url, number of steps, steps, an empty line), videos.csv
-    and, if there is one, videos_val.csv (task,video,url), annotations/<task>_<video>.csv
-    (step from 1,start,end). A video without an annotation has no segments; a segment from one whole
-    second to the same covers nothing and is left out.
-    Raises UserError that names file and line.
+    (task,video,url), annotations/<task>_<video>.csv (step from 1,start,end); and where they are
+    there, tasks_related.txt (every other task of videos.csv), videos_val.csv and
+    constraints/<task>_<video>.csv (when a step is spoken of, in the form of the annotations). A
+    video without an annotation has no segments; a segment from one whole second to the same covers
+    nothing and is left out. Raises UserError that names file and line.
     """
-    steps = dict(_tasks(folder / "tasks_primary.txt"))
-    validation = folder / "videos_val.csv"
+    tasks = dict(_tasks(folder / "tasks_primary.txt"))
+    related, validation = folder / "tasks_related.txt", folder / "videos_val.csv"
     aside = set(_videos(validation)) if validation.exists() else set()
-    return [
-        StepVideo(task, video, steps[task], _segments(folder, task, video, len(steps[task])))
-        for task, video in _videos(folder / "videos.csv")
-        if task in steps and (task, video) not in aside
-    ]
+    known = tasks.keys() | (dict(_tasks(related)).keys() if related.exists() else set())
+    found = []
+    for task, video in _videos(folder / "videos.csv"):
+        if related.exists() and task not in known:
+            raise UserError(f"{folder / 'videos.csv'}: task {task} is in neither list of tasks")
+        if task in tasks and (task, video) not in aside:
+            title, steps = tasks[task]
+            segments, narrated = (
+                _segments(folder / kind / f"{task}_{video}.csv", len(steps))
+                for kind in ("annotations", "constraints")
+            )
+            found.append(StepVideo(task, video, steps, segments, title, narrated))
+    return found
 
 
-def _tasks(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _tasks(path: Path) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
     with _rows(path) as file:
         lines = [line.strip() for line in file]
     place = 0
@@ -92,7 +129,7 @@ def _tasks(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
                 raise UserError(
                     f"{path}:{place + 1}: task {task} does not name as many steps as it says"
                 )
-            yield task, names
+            yield task, (block[0], names)
         place += 5 if lines[place] else 1
 
 
@@ -104,8 +141,7 @@ def _videos(path: Path) -> Iterator[tuple[str, str]]:
             yield row[0], row[1]
 
 
-def _segments(folder: Path, task: str, video: str, steps: int) -> tuple[Segment, ...]:
-    path = folder / "annotations" / f"{task}_{video}.csv"
+def _segments(path: Path, steps: int) -> tuple[Segment, ...]:
     if not path.exists():
         return ()
     segments = []

@@ -2,27 +2,27 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from howto100m import tables
 from howto100m.devices import choose_device
 from howto100m.embedding.model import Net, load_net
-from howto100m.embedding.vocabulary import Vocabulary
+from howto100m.embedding.vocabulary import Vocabulary, vocabulary_of
 from howto100m.evaluation import localization
-from howto100m.evaluation.benchmarks import Clip, StepVideo, read_clip_list, read_crosstask
+from howto100m.evaluation.benchmarks import StepVideo
 from howto100m.evaluation.localization import Found, Seconds, Truth
 from howto100m.evaluation.metrics import Ties, chance, check_scores, ranks, summary
+from howto100m.evaluation.questions import Localization, Questions, Retrieval
 from howto100m.evaluation.retrieval import rank
-from howto100m.features.pairs import FeatureTable, Floats, Halves, clip_vector, unit
+from howto100m.features.pairs import Floats
 from howto100m.kinds import ItemError, Kind, Status, UserError
 from howto100m.shards import Outcome, Row, attempt, write_status, write_table
 
@@ -32,64 +32,67 @@ BLOCK = 1024
 """Texts or clips embedded at once."""
 
 
+@dataclass(frozen=True)
+class Result:
+    """Rows of the three tables of an evaluation."""
+
+    metrics: list[Row]
+    rankings: list[Row]
+    outcomes: list[Outcome]
+
+    def write(self, metrics: Path, rankings: Path, status: Path) -> None:
+        """Write the tables."""
+        write_table(metrics, self.metrics, tables.METRICS)
+        write_table(rankings, self.rankings, tables.RANKINGS)
+        write_status(status, self.outcomes)
+
+
 def evaluate_embedding(
     checkpoint: Path,
     vocabulary: Path,
     benchmark: str,
-    protocol: str,
-    annotations: Path,
-    features_2d: Path,
-    features_3d: Path,
-    output_metrics: Path,
-    output_rankings: Path,
-    status: Path,
+    questions: Questions,
     *,
     run: str,
     max_words: int,
     ties: str,
     seed: int,
     device: str,
-) -> None:
-    """Evaluate a checkpoint on a benchmark; `features_*` are a table or a folder of tables each.
+) -> Result:
+    """Evaluate a checkpoint on a benchmark; `vocabulary` is a table, or a file of word vectors.
 
-    retrieval: text to clip over a clip list, R@1, R@5, R@10 (shares) and the median rank, one
-    ranking a sentence. localization: CrossTask's steps, one second each: `recall` is the headline
-    (a video's recall, averaged over a task's videos, then over tasks: the words of the HowTo100M
-    paper), `recall_pooled` is CrossTask's own; runs `uniform` and `random` are the baselines, and
-    chance is the random one's exact expectation. Its rankings have a row a step that is there: the
-    true seconds as target, the second it was given as hit, and as rank that of the best true second
-    by score among all seconds.
+    Retrieval: text to clip, R@1, R@5, R@10 (shares) and the median rank, one ranking a sentence.
+    Localization: CrossTask's steps, one second each: `recall` is the headline (a video's recall,
+    averaged over a task's videos, then over tasks: the words of the HowTo100M paper),
+    `recall_pooled` is CrossTask's own, both also by task (`part`). The runs `uniform`, `random` and
+    (where the release has constraints) `narration` are the baselines, chance is the random one's
+    exact expectation. The rankings have a row a step that is there: the true seconds as target, the
+    second it was given as hit, and as rank that of the best true second by score among all seconds.
     What has no features is counted as missing, and has a row of its own in the status table.
     Raises UserError when a file is missing or malformed, or nothing at all has features.
     """
-    if protocol not in ("retrieval", "localization"):
-        raise UserError(f"protocol of {benchmark} is {protocol}: choose retrieval or localization")
     if ties not in list(Ties):
         raise UserError(f"evaluation.ties is {ties}: choose one of {', '.join(Ties)}")
     place = choose_device(device)
-    net, words = load_net(checkpoint, place), Vocabulary.load(vocabulary)
+    net, words = load_net(checkpoint, place), vocabulary_of(vocabulary, questions.texts())
+    width = net.GU_video.fc.in_features
+    if width != 2 * tables.FEATURE_DIM:
+        raise UserError(f"{checkpoint} takes {width} numbers a clip, not 4096 of two networks")
     embed = _Embedder(net, words, max_words, place)
-    features = _Features.open(features_2d, features_3d)
-    if protocol == "retrieval":
-        result = _retrieve(read_clip_list(annotations), embed, features, Ties(ties))
+    if isinstance(questions, Retrieval):
+        result = _retrieve(questions, embed, Ties(ties))
     else:
-        result = _localize(read_crosstask(annotations), embed, features, seed)
+        result = _localize(questions, embed, seed)
     own = {"run": run, "benchmark": benchmark}
-    metrics = [own | row for row in result.metrics]
-    for row in metrics:
-        log.info("{benchmark}, {run}: {metric} {value:.4f}, chance {chance:.4f}".format_map(row))
-    write_table(output_metrics, metrics, tables.METRICS)
-    write_table(output_rankings, (own | row for row in result.rankings), tables.RANKINGS)
-    write_status(status, result.outcomes)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Rows of the three tables, without run and benchmark where they are the evaluation's own."""
-
-    metrics: list[Row]
-    rankings: list[Row]
-    outcomes: list[Outcome]
+    for row in (row for row in result.metrics if not row["part"]):
+        log.info(
+            "{benchmark}, {run}: {metric} {value:.4f}, chance {chance:.4f}".format_map(own | row)
+        )
+    return Result(
+        [own | row for row in result.metrics],
+        [own | row for row in result.rankings],
+        result.outcomes,
+    )
 
 
 @dataclass(frozen=True)
@@ -120,64 +123,32 @@ class _Embedder:
         return torch.cat([self.net.embed_video(part.to(self.device)) for part in parts])
 
 
-@dataclass(frozen=True)
-class _Features:
-    """The features of the benchmark's videos."""
-
-    rows_2d: Callable[[str], Halves]
-    rows_3d: Callable[[str], Halves]
-
-    @classmethod
-    def open(cls, features_2d: Path, features_3d: Path) -> "_Features":
-        paths = (features_2d, features_3d)
-        return cls(*(lru_cache(maxsize=8)(FeatureTable.open(path).rows) for path in paths))
-
-    def clip(self, clip: Clip) -> Floats:
-        """[4096], pooled as in training. Raises ItemError as `clip_vector`."""
-        rows_2d, rows_3d = self.rows_2d(clip.video_id), self.rows_3d(clip.video_id)
-        return clip_vector(rows_2d, rows_3d, clip.start, clip.end)
-
-    def seconds(self, video_id: str) -> Floats:
-        """[T, 4096]: a vector a second, T the rows of the 2D network.
-
-        Both are max-pooled to T (adaptively, so that the 3D network's 1.5 rows a second fit) and
-        then normalised, each for itself. Raises ItemError as `FeatureTable.rows`, or not_finite.
-        """
-        pair = (self.rows_2d(video_id), self.rows_3d(video_id))
-        return np.concatenate([unit(_pool_to(len(pair[0]), rows)) for rows in pair], axis=1)
-
-
-def _pool_to(seconds: int, rows: Halves) -> Floats:
-    columns = torch.from_numpy(rows.astype(np.float32)).T[None]
-    return np.asarray(F.adaptive_max_pool1d(columns, seconds)[0].T.numpy())
-
-
-def _retrieve(clips: Sequence[Clip], embed: _Embedder, features: _Features, ties: Ties) -> _Result:
+def _retrieve(questions: Retrieval, embed: _Embedder, ties: Ties) -> Result:
     """Rank every clip for every sentence; what has no features is neither query nor candidate."""
-    names = list(_unique(f"{clip.video_id}:{clip.start:g}" for clip in clips))
+    sentences = questions.sentences
+    names = list(_unique(sentence.name for sentence in sentences))
     outcomes, vectors = [], []
-    for name, clip in zip(names, clips, strict=True):
-        outcome, found = attempt(name, partial(_boxed, features.clip, clip))
+    for name, sentence in zip(names, sentences, strict=True):
+        outcome, found = attempt(name, partial(_boxed, sentence.vector))
         outcomes.append(outcome)
         vectors += [box["vector"] for box in found]
     there = [i for i, outcome in enumerate(outcomes) if outcome.status is Status.OK]
-    missing = _missing(len(there), len(clips), outcomes)
-    texts = embed.texts([clips[i].text for i in there])
-    ranking = rank(
-        texts, embed.videos(np.stack(vectors)), torch.arange(len(there)).to(embed.device)
-    )
+    missing = _missing(len(there), len(sentences), outcomes)
+    texts, clips = embed.texts([sentences[i].text for i in there]), embed.videos(np.stack(vectors))
+    ranking = rank(texts, clips, torch.arange(len(there)), embed.device)
     metrics, lot = summary(ranks(ranking.standings, ties)), chance(len(there))
     # A ranking has one rank a query; the official rule has one a tie.
     single = ranks(ranking.standings, Ties.MEAN if ties is Ties.OFFICIAL else ties)
-    return _Result(
+    protocol = f"retrieval, ties {ties}"
+    return Result(
         [
-            _metric(name, value, lot[name], f"retrieval, ties {ties}", len(there), missing)
+            _metric("", name, value, lot[name], protocol, len(there), missing)
             for name, value in metrics.items()
         ],
         [
             {
                 "query": names[i],
-                "text": clips[i].text,
+                "text": sentences[i].text,
                 "target": names[i],
                 "rank": float(single[row]),
                 "hits": [names[there[hit]] for hit in ranking.hits[row]],
@@ -188,60 +159,99 @@ def _retrieve(clips: Sequence[Clip], embed: _Embedder, features: _Features, ties
     )
 
 
-def _localize(
-    videos: Sequence[StepVideo], embed: _Embedder, features: _Features, seed: int
-) -> _Result:
+def _localize(questions: Localization, embed: _Embedder, seed: int) -> Result:
     """Find the steps of every video; one without features, or without a step, is left out."""
+    videos = questions.videos
     steps = {names: embed.texts(names) for names in {video.steps: None for video in videos}}
+    names = _unique(video.video_id for video in videos)
     outcomes: list[Outcome] = []
     rankings: list[Row] = []
-    found: dict[str, list[Found]] = {"": [], "uniform": [], "random": []}
-    for video in videos:
+    found: dict[str, list[Found]] = {}
+    parts: dict[str, _Part] = {}
+    for name, video in zip(names, videos, strict=True):
         if not video.segments:
             error = ItemError(Kind.NO_CLIPS, "no step is annotated")
-            outcomes.append(Outcome.of(video.video_id, error))
+            outcomes.append(Outcome.of(name, error))
             continue
-        outcome, boxes = attempt(video.video_id, partial(_boxed, features.seconds, video.video_id))
+        part = parts.setdefault(video.task, _Part(f"{video.task} {video.title}".strip()))
+        part.wanted += 1
+        outcome, boxes = attempt(name, partial(_boxed, partial(questions.seconds, video)))
         outcomes.append(outcome)
         for box in boxes:
+            part.items += 1
             scores = (embed.videos(box["vector"]) @ steps[video.steps].T).cpu().numpy()
             check_scores(scores)
-            size = scores.shape
-            truth = localization.ground_truth(video.segments, *size)
+            truth = localization.ground_truth(video.segments, *scores.shape)
             chosen = localization.assign(-scores)
-            evenly, by_lot = localization.uniform(*size), localization.random_chances(*size)
-            found[""].append(localization.score(video.task, chosen, truth))
-            found["uniform"].append(localization.score(video.task, evenly, truth))
-            found["random"].append(localization.expect(video.task, by_lot, truth))
-            rankings += _step_rankings(video, scores, chosen, truth)
-    items = len(found[""])
-    annotated = sum(1 for video in videos if video.segments)
-    missing = _missing(items, annotated, outcomes)
-    recalls = {
-        run: {
-            "recall": localization.recall(results),
-            "recall_pooled": localization.recall_pooled(results, seed),
-        }
-        for run, results in found.items()
-    }
+            for run, result in _results(video, chosen, truth, scores.shape):
+                found.setdefault(run, []).append(result)
+            rankings += _step_rankings(name, video, scores, chosen, truth)
+    whole = _Part("", sum(p.wanted for p in parts.values()), sum(p.items for p in parts.values()))
+    _missing(whole.items, whole.wanted, outcomes)
+    if "narration" in found and len(found["narration"]) < whole.items:
+        log.warning("only %d videos have constraints: no baseline", len(found.pop("narration")))
+    recalls = {run: _recalls(results, seed) for run, results in found.items()}
+    by_lot = recalls["random"]
     metrics = [
         ({"run": run} if run else {})
-        | _metric(name, value, recalls["random"][name], "localization", items, missing)
+        | _metric(
+            (part := parts.get(task, whole)).name,
+            metric,
+            value,
+            by_lot[task, metric],
+            "localization",
+            part.items,
+            part.wanted - part.items,
+        )
         for run, values in recalls.items()
-        for name, value in values.items()
+        for (task, metric), value in values.items()
     ]
-    return _Result(metrics, rankings, outcomes)
+    return Result(metrics, rankings, outcomes)
+
+
+@dataclass
+class _Part:
+    """A task of the benchmark: its videos with annotations, and those of them with features."""
+
+    name: str
+    wanted: int = 0
+    items: int = 0
+
+
+def _results(
+    video: StepVideo, chosen: Seconds, truth: Truth, size: tuple[int, int]
+) -> Iterator[tuple[str, Found]]:
+    """By run, this one ("") and the baselines, what was found in a video of [T, K]."""
+    yield "", localization.score(video.task, chosen, truth)
+    yield "uniform", localization.score(video.task, localization.uniform(*size), truth)
+    yield "random", localization.expect(video.task, localization.random_chances(*size), truth)
+    if video.narrated:
+        windows = localization.ground_truth(video.narrated, *size)[: size[0]]
+        yield "narration", localization.score(video.task, localization.narrated(windows), truth)
+
+
+def _recalls(found: Sequence[Found], seed: int) -> Mapping[tuple[str, str], float]:
+    """By task ("" for all) and metric."""
+    kinds = {
+        "recall": localization.recalls(found),
+        "recall_pooled": localization.recalls_pooled(found, seed),
+    }
+    return {
+        (task, metric): value
+        for metric, by_task in kinds.items()
+        for task, value in {"": fmean(by_task.values()), **by_task}.items()
+    }
 
 
 def _step_rankings(
-    video: StepVideo, scores: Floats, chosen: Seconds, truth: Truth
+    name: str, video: StepVideo, scores: Floats, chosen: Seconds, truth: Truth
 ) -> Iterator[Row]:
     for step in np.flatnonzero(truth.any(axis=0)):
         own = scores[:, step]
         best = own[truth[: len(own), step]].max(initial=-np.inf)
         spans = [f"{s.start:g}-{s.end:g}" for s in video.segments if s.step == step]
         yield {
-            "query": f"{video.video_id}:{step + 1}",
+            "query": f"{name}:{step + 1}",
             "text": video.steps[step],
             "target": " ".join(spans),
             "rank": float((own > best).sum() + 1),
@@ -249,8 +259,8 @@ def _step_rankings(
         }
 
 
-def _boxed(work: Callable[[Any], Floats], item: Any) -> list[Row]:
-    return [{"vector": work(item)}]
+def _boxed(work: Callable[[], Floats]) -> list[Row]:
+    return [{"vector": work()}]
 
 
 def _unique(names: Iterable[str]) -> Iterator[str]:
@@ -271,9 +281,10 @@ def _missing(items: int, wanted: int, outcomes: Sequence[Outcome]) -> int:
 
 
 def _metric(
-    name: str, value: float, by_chance: float, protocol: str, items: int, missing: int
+    part: str, name: str, value: float, by_chance: float, protocol: str, items: int, missing: int
 ) -> Row:
     return {
+        "part": part,
         "metric": name,
         "value": value,
         "chance": by_chance,

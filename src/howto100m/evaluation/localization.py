@@ -1,6 +1,6 @@
 """Finding a task's steps in a video: one second for each step, in order (CrossTask's protocol)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from statistics import fmean
@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.floating]
 Seconds = npt.NDArray[np.int64]
 Truth = npt.NDArray[np.bool_]
 
+BASELINES = ("uniform", "random", "narration")
+"""Names that stand for a baseline where a run is named."""
 SPLITS, TRAINING_VIDEOS = 20, 30
 
 
@@ -52,6 +54,11 @@ def assign(costs: Floats) -> Seconds:
     for step in reversed(range(steps)):
         chosen[step] = end = int(totals[step, :end].argmin())
     return chosen
+
+
+def narrated(windows: Truth) -> Seconds:
+    """The narration's baseline: each step in its windows [T, K], as far as their order allows."""
+    return assign(-windows.astype(np.float64))
 
 
 def uniform(seconds: int, steps: int) -> Seconds:
@@ -102,30 +109,40 @@ def expect(task: str, chances: Floats, truth: Truth) -> Found:
     return Found(task, float((chances * truth[: len(chances)]).sum()), int(there.sum()))
 
 
-def recall(found: Sequence[Found]) -> float:
-    """The headline: recall of a video, averaged over a task's videos, then over tasks."""
-    by_task = _by_task(found)
-    return fmean(fmean(v.hits / v.present for v in videos) for videos in by_task.values())
+def recalls(found: Sequence[Found]) -> dict[str, float]:
+    """By task, the recall of a video, averaged over the task's videos."""
+    return {
+        task: fmean(v.hits / v.present for v in videos) for task, videos in _by_task(found).items()
+    }
 
 
-def recall_pooled(found: Sequence[Found], seed: int) -> float:
-    """CrossTask's own: hits over steps of all of a task's test videos, averaged over tasks.
+def recalls_pooled(found: Sequence[Found], seed: int) -> dict[str, float]:
+    """By task, CrossTask's own recall: hits over steps of all its test videos.
 
     Averaged over 20 random splits that set 30 videos a task aside for training; of a task with no
     more than 30 all are test videos, as nothing is trained here.
     """
     random = np.random.default_rng(seed)
-    by_task = _by_task(found)
-    return fmean(_pooled(by_task, random) for _ in range(SPLITS))
+    return {
+        task: fmean(_pooled(videos, random) for _ in range(SPLITS))
+        for task, videos in _by_task(found).items()
+    }
 
 
-def _pooled(by_task: Mapping[str, Sequence[Found]], random: np.random.Generator) -> float:
-    shares = []
-    for videos in by_task.values():
-        aside = TRAINING_VIDEOS if len(videos) > TRAINING_VIDEOS else 0
-        test = [videos[i] for i in random.permutation(len(videos))[aside:]]
-        shares.append(sum(v.hits for v in test) / sum(v.present for v in test))
-    return fmean(shares)
+def recall(found: Sequence[Found]) -> float:
+    """The headline: recall of a video, averaged over a task's videos, then over tasks."""
+    return fmean(recalls(found).values())
+
+
+def recall_pooled(found: Sequence[Found], seed: int) -> float:
+    """CrossTask's own, averaged over tasks; see `recalls_pooled`."""
+    return fmean(recalls_pooled(found, seed).values())
+
+
+def _pooled(videos: Sequence[Found], random: np.random.Generator) -> float:
+    aside = TRAINING_VIDEOS if len(videos) > TRAINING_VIDEOS else 0
+    test = [videos[i] for i in random.permutation(len(videos))[aside:]]
+    return float(sum(v.hits for v in test) / sum(v.present for v in test))
 
 
 def _by_task(found: Sequence[Found]) -> dict[str, list[Found]]:

@@ -1,14 +1,19 @@
 """Ranking candidates for queries by dot product, in blocks that fit in memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from howto100m.evaluation.metrics import Counts, Standings
 
-QUERIES, CANDIDATES, HITS = 512, 65_536, 10
+QUERIES, CANDIDATES, HITS = 1024, 8192, 10
+
+Rows = Tensor | npt.NDArray[np.floating]
+"""Embeddings [n, d]: a tensor, or an array, which may be a memory map and of half precision."""
 
 
 @dataclass(frozen=True)
@@ -20,55 +25,106 @@ class Ranking:
 
 
 def rank(
-    queries: Tensor,
-    candidates: Tensor,
-    targets: Tensor,
+    queries: Rows,
+    candidates: Rows,
+    targets: Rows | Counts,
+    device: torch.device | str = "cpu",
     block: tuple[int, int] = (QUERIES, CANDIDATES),
 ) -> Ranking:
     """Rank candidates [C, d] for queries [Q, d]; the right one of query q is `targets[q]`.
 
-    Holds no more than `block` = (queries, candidates) scores at once, on the device of the
-    embeddings. Raises ValueError when an embedding is NaN or infinite.
+    On `device` are, in float32, all queries, `block[1]` candidates, and the scores of `block` =
+    (queries, candidates) pairs; the candidates are read twice, a block at a time. Raises ValueError
+    when an embedding is NaN or infinite.
     """
-    for what, rows in (("query", queries), ("candidate", candidates)):
-        bad = int((~rows.isfinite().all(dim=1)).sum())
-        if bad:
-            raise ValueError(f"{bad} of {len(rows)} {what} embeddings are NaN or infinite")
-    parts = [
-        _rank_some(queries[i : i + block[0]], candidates, targets[i : i + block[0]], block[1])
-        for i in range(0, len(queries), block[0])
-    ]
-    better, equal, hits = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    # The right candidate's score is taken from the very block that the others are compared in: a
+    # product of its own rounds differently, and a tie would be missed. In the order of the targets
+    # only a few blocks have right candidates of a block of queries, and are computed twice.
+    wanted = torch.as_tensor(targets, device=device)
+    order = wanted.argsort()
+    asked = torch.cat([rows for _, rows in _blocks(queries, len(queries), device, "query")])
+    state = _Standing.start(asked[order], wanted[order], block[0])
+    for first, rows in _blocks(candidates, block[1], device, "candidate"):
+        state.find_own(first, rows)
+    for first, rows in _blocks(candidates, block[1], device, "candidate"):
+        state.compare(first, rows)
+    back = order.argsort()
+    better, equal, hits = (
+        part[back].cpu().numpy() for part in (state.better, state.equal, state.hits)
+    )
     return Ranking(Standings(better, equal), np.asarray(hits))
 
 
-def _rank_some(
-    queries: Tensor, candidates: Tensor, targets: Tensor, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts of better and equal candidates, and the best ones, for one block of queries.
+def _blocks(
+    rows: Rows, size: int, device: torch.device | str, what: str
+) -> Iterator[tuple[int, Tensor]]:
+    """Where each block begins, and its rows in float32 on the device, checked."""
+    for first in range(0, len(rows), max(size, 1)):
+        part = rows[first : first + size]
+        if not isinstance(part, Tensor):
+            part = torch.from_numpy(np.array(part))
+        part = part.to(device, torch.float32)
+        bad = int((~part.isfinite().all(dim=1)).sum())
+        if bad:
+            last = first + len(part)
+            raise ValueError(
+                f"{bad} of the {what} embeddings {first} to {last} are NaN or infinite"
+            )
+        yield first, part
 
-    The right candidate's score is taken from the very block that the others are compared in: a
-    product of its own rounds differently, and a tie would be missed.
-    """
-    rows = torch.arange(len(queries), device=queries.device)
-    starts = range(0, len(candidates), width)
-    own = torch.empty(len(queries), device=queries.device)
-    for first in starts:
-        here = (targets >= first) & (targets < first + width)
-        if here.any():
-            scores = queries @ candidates[first : first + width].T
-            own[here] = scores[rows[here], targets[here] - first]
-    better = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    equal = -torch.ones_like(better)
-    best = torch.empty(len(queries), 0, device=queries.device)
-    hits = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for first in starts:
-        if len(starts) > 1:
-            scores = queries @ candidates[first : first + width].T
-        better += (scores > own[:, None]).sum(dim=1)
-        equal += (scores == own[:, None]).sum(dim=1)
-        top, places = scores.topk(min(HITS, scores.shape[1]), dim=1)
-        best, hits = torch.cat((best, top), dim=1), torch.cat((hits, places + first), dim=1)
-        best, order = best.topk(min(HITS, best.shape[1]), dim=1)
-        hits = hits.gather(1, order)
-    return better, equal, hits
+
+@dataclass
+class _Standing:
+    """What is known of each query so far, in the order of their targets."""
+
+    queries: Tensor
+    targets: Tensor
+    size: int
+    own: Tensor
+    better: Tensor
+    equal: Tensor
+    best: Tensor
+    hits: Tensor
+
+    @classmethod
+    def start(cls, queries: Tensor, targets: Tensor, size: int) -> "_Standing":
+        none = torch.zeros_like(targets)
+        return cls(
+            queries,
+            targets,
+            size,
+            own=queries.new_empty(len(queries)),
+            better=none.clone(),
+            equal=none - 1,
+            best=queries.new_empty(len(queries), 0),
+            hits=none.new_empty(len(queries), 0),
+        )
+
+    def _parts(self) -> Iterator[slice]:
+        for first in range(0, len(self.queries), self.size):
+            yield slice(first, min(first + self.size, len(self.queries)))
+
+    def find_own(self, first: int, rows: Tensor) -> None:
+        """The scores of the right candidates among `rows`, which begin at `first`."""
+        for part in self._parts():
+            places = self.targets[part] - first
+            here = ((places >= 0) & (places < len(rows))).nonzero()[:, 0]
+            if len(here):
+                scores = self.queries[part] @ rows.T
+                self.own[part][here] = scores[here, places[here]]
+
+    def compare(self, first: int, rows: Tensor) -> None:
+        """Count the candidates `rows`, which begin at `first`, and keep the best."""
+        width = min(HITS, self.hits.shape[1] + len(rows))
+        best = self.best.new_empty(len(self.queries), width)
+        hits = self.hits.new_empty(len(self.queries), width)
+        for part in self._parts():
+            scores = self.queries[part] @ rows.T
+            own = self.own[part, None]
+            self.better[part] += (scores > own).sum(dim=1)
+            self.equal[part] += (scores == own).sum(dim=1)
+            top, places = scores.topk(min(HITS, len(rows)), dim=1)
+            found = torch.cat((self.hits[part], places + first), dim=1)
+            best[part], chosen = torch.cat((self.best[part], top), dim=1).topk(width, dim=1)
+            hits[part] = found.gather(1, chosen)
+        self.best, self.hits = best, hits

@@ -227,9 +227,10 @@ def examples(results: Path, among: int, seed: int = 0) -> list[Example]:
 
 
 def metrics(results: Path) -> pa.Table:
-    """The table of figures, by benchmark, metric and run."""
+    """The table of figures, by benchmark, part, metric and run."""
     return _read(
-        f"SELECT * FROM '{results}/evaluation/metrics.parquet' ORDER BY benchmark, metric, run"  # noqa: S608
+        f"SELECT * FROM '{results}/evaluation/metrics.parquet'"  # noqa: S608
+        " ORDER BY benchmark, part, metric, run"
     )
 
 

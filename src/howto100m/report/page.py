@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import pyarrow as pa
 
+from howto100m.evaluation.localization import BASELINES
 from howto100m.features.decode import still
 from howto100m.kinds import ItemError
 from howto100m.report import facts, plots
@@ -117,12 +118,12 @@ def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def merge_runs(metrics: pa.Table) -> list[Figure]:
     """A figure a benchmark and metric; the rows of baselines go beside it."""
-    rows = metrics.to_pylist()
+    rows = [row for row in metrics.to_pylist() if not row["part"]]
     figures: list[Figure] = []
     for benchmark, metric in dict.fromkeys((r["benchmark"], r["metric"]) for r in rows):
         mine = [r for r in rows if (r["benchmark"], r["metric"]) == (benchmark, metric)]
-        runs = [r for r in mine if r["run"] not in ("random", "uniform")]
-        baselines = {r["run"]: r["value"] for r in mine if r["run"] in ("random", "uniform")}
+        runs = [r for r in mine if r["run"] not in BASELINES]
+        baselines = {r["run"]: r["value"] for r in mine if r["run"] in BASELINES}
         first = runs[0]
         figures.append(
             Figure(
