@@ -11,16 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from howto100m.features.decode import (
-    CLIPS_3D,
-    FRAMES_2D,
-    Pixels,
-    Sampling,
-    probe,
-    rows,
-    scaled_size,
-    still,
-)
+from howto100m.features.decode import Pixels, probe, rows, still
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Sampling, scaled_size
 from howto100m.kinds import ItemError, Kind
 
 FPS = 25
@@ -63,8 +55,8 @@ def number_of(picture: Pixels) -> int:
 
 def taken(path: Path, *samplings: Sampling) -> list[list[Pixels]]:
     found: list[list[Pixels]] = [[] for _ in samplings]
-    for position, row in rows(path, samplings):
-        found[position].append(row)
+    for row in rows(path, samplings):
+        found[row.sampling].append(row.pixels)
     return found
 
 
@@ -171,21 +163,6 @@ def test_sound_alone_is_corrupt(tmp_path: Path) -> None:
     assert kind_of(lambda: probe(path)) is Kind.CORRUPT
 
 
-def test_a_file_cut_off_midway_is_corrupt(tmp_path: Path) -> None:
-    path = encode(tmp_path / "v.mp4", numbered(250), options={"movflags": "faststart"})
-    content = path.read_bytes()
-    path.write_bytes(content[: 3 * len(content) // 4])
-    assert probe(path).duration == pytest.approx(10.0)
-    assert kind_of(lambda: taken(path, FRAMES_2D)) is Kind.CORRUPT
-
-
-@pytest.mark.parametrize("frames", [1, 10])
-def test_a_video_without_a_row_is_corrupt(tmp_path: Path, frames: int) -> None:
-    path = encode(tmp_path / "v.mp4", numbered(frames))
-    assert len(taken(path, CLIPS_3D)[0]) == 1
-    assert kind_of(lambda: taken(path, FRAMES_2D, CLIPS_3D)) is Kind.CORRUPT
-
-
 @pytest.mark.parametrize("size", [(16384, 8192), (2048, 64)])
 def test_absurd_sizes_are_too_large(tmp_path: Path, size: tuple[int, int]) -> None:
     """A QuickTime file announces its size in the header, whatever its one picture holds."""
@@ -199,8 +176,8 @@ def test_absurd_sizes_are_too_large(tmp_path: Path, size: tuple[int, int]) -> No
     assert kind_of(lambda: probe(path)) is Kind.TOO_LARGE
 
 
-def official(path: Path, sampling: Sampling) -> Pixels:
-    """The frames of the official extractor's command."""
+def official(path: Path, sampling: Sampling, *options: str) -> Pixels:
+    """The frames of the official extractor's command, with options for its decoder."""
     answer = subprocess.run(
         ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-select_streams", "v", path],
         check=True,
@@ -214,14 +191,43 @@ def official(path: Path, sampling: Sampling) -> Pixels:
         width = height = sampling.size
         chain += f";[s1]crop={width}:{height}:{x}:{y}[s2]"
     output = f"[s{2 if sampling.crop else 1}]"
-    command = ["ffmpeg", "-v", "error", "-i", path, "-filter_complex", chain, "-map", output]
+    command = ["ffmpeg", "-v", "error", *options, "-i", path, "-filter_complex", chain]
+    command += ["-map", output]
     raw = subprocess.run(
         [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:"], check=True, capture_output=True
     )
     return np.frombuffer(raw.stdout, np.uint8).reshape(-1, height, width, 3)
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg program on the PATH")
+def assert_official(path: Path, *options: str) -> tuple[int, int]:
+    """Both networks' frames are those of the official command; how many there are of each."""
+    frames, clips = taken(path, FRAMES_2D, CLIPS_3D)
+    wanted_2d, wanted_3d = (official(path, s, *options) for s in (FRAMES_2D, CLIPS_3D))
+    if len(wanted_2d):
+        assert len(frames) == len(wanted_2d)
+        assert np.array_equal(np.stack(frames), wanted_2d)
+    filled = np.concatenate(clips)
+    assert -len(wanted_3d) % 16 == len(filled) - len(wanted_3d)
+    assert np.array_equal(filled[: len(wanted_3d)], wanted_3d)
+    assert not filled[len(wanted_3d) :].any()
+    return len(wanted_2d), len(wanted_3d)
+
+
+needs_ffmpeg = pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
+    reason="no ffmpeg program on the PATH",
+)
+
+
+def noise(count: int, width: int = 160, height: int = 120, seed: int = 0) -> Iterable[Pixels]:
+    """Random squares of two pixels: every kernel and every rounding shows."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        small = rng.integers(0, 256, (-(-height // 2), -(-width // 2), 3), dtype=np.uint8)
+        yield np.ascontiguousarray(small.repeat(2, 0).repeat(2, 1)[:height, :width])
+
+
+@needs_ffmpeg
 @pytest.mark.parametrize(
     ("fps", "size"),
     [
@@ -230,22 +236,230 @@ def official(path: Path, sampling: Sampling) -> Pixels:
         (Fraction(30000, 1001), (320, 240)),
         (30, (182, 322)),
         (60, (160, 120)),
+        (Fraction(24000, 1001), (160, 120)),
+        (Fraction(25, 3), (160, 120)),
+        (1, (160, 120)),
     ],
 )
 def test_frames_are_those_of_the_ffmpeg_command(
     tmp_path: Path, fps: int | Fraction, size: tuple[int, int]
 ) -> None:
-    rng = np.random.default_rng(0)
+    assert_official(encode(tmp_path / "v.mp4", noise(max(3, int(2.6 * fps)), *size), fps))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("frames", [2, 10, 23, 355])
+@pytest.mark.parametrize("fps", [Fraction(981, 50), Fraction(30000, 1001)])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_the_last_frame_is_on_show_as_long_as_in_ffmpeg(
+    tmp_path: Path, fps: int | Fraction, frames: int, ending: str
+) -> None:
+    """355 frames at 19.62 a second are 434.25 at 24: how the end is rounded decides."""
+    assert_official(encode(tmp_path / f"v.{ending}", noise(frames, 32, 32), fps))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("frames", "counts"), [(1, (0, 1)), (10, (0, 10)), (13, (1, 12)), (30, (1, 29))]
+)
+def test_short_videos(tmp_path: Path, frames: int, counts: tuple[int, int]) -> None:
+    assert assert_official(encode(tmp_path / "v.mp4", noise(frames))) == counts
+
+
+@pytest.mark.parametrize("frames", [1, 10])
+def test_a_video_too_short_for_ffmpeg_has_a_row_all_the_same(tmp_path: Path, frames: int) -> None:
+    """The official extractor has nothing for it, and says nothing."""
+    found, clips = taken(encode(tmp_path / "v.mp4", numbered(frames)), FRAMES_2D, CLIPS_3D)
+    assert (len(found), len(clips)) == (1, 1)
+    assert number_of(found[0]) == frames - 1
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("size", [(97, 65), (65, 97), (161, 91), (33, 500), (398, 224)])
+def test_odd_sizes_and_portraits(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Half a pixel of colour is missing on a side of VP8's odd frames."""
     width, height = size
-    pictures = (
-        rng.integers(0, 256, (height // 2, width // 2, 3), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
-        for _ in range(int(2.6 * fps))
+    path = encode(tmp_path / "v.mkv", noise(30, width + 1 & ~1, height + 1 & ~1))
+    assert_official(remade(path, "-vf", f"crop={width}:{height}:0:0:exact=1", "-c:v", "libvpx"))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("start", [40, 1])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_a_first_time_stamp_that_is_not_0(tmp_path: Path, start: int, ending: str) -> None:
+    assert_official(encode(tmp_path / f"v.{ending}", noise(60, 64, 48), start=start))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("start", [13, 1])
+def test_a_picture_that_starts_after_the_sound(tmp_path: Path, start: int) -> None:
+    """ffmpeg shows the first frame from the start of the file on."""
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=FPS)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for number in range(20):
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 800), np.int16), format="s16", layout="mono"
+            )
+            frame.rate, frame.pts = 8000, 800 * number
+            container.mux(sound.encode(frame))
+        for number, pixels in enumerate(noise(45, 64, 48)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = start + number, Fraction(1, FPS)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode())
+    assert assert_official(path)[1] > 40
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("seed", range(4))
+def test_variable_frame_rate(tmp_path: Path, seed: int) -> None:
+    """Gaps of 1 ms to 2 s between frames."""
+    rng = np.random.default_rng(seed)
+    gaps = rng.choice([1, 7, 33, 40, 90, 400, 2000], 80, p=[0.2, 0.1, 0.3, 0.2, 0.1, 0.08, 0.02])
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for time, pixels in zip(np.cumsum(gaps), noise(80, 64, 48), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = int(time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert_official(path)
+
+
+def remade(path: Path, *options: str, before: Iterable[str] = ()) -> Path:
+    """The file copied by the ffmpeg program with other words about it, or other pixels."""
+    output = path.with_name(f"remade{path.suffix}")
+    command = ["ffmpeg", "-v", "error", *before, "-i", path, *options, "-y", output]
+    subprocess.run(command, check=True)
+    return output
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("degrees", ["90", "180", "270", "-90", "45"])
+def test_rotated(tmp_path: Path, degrees: str) -> None:
+    """ffmpeg turns the picture and then forces it into the size of the stored one."""
+    path = encode(tmp_path / "v.mp4", noise(30, 96, 64))
+    copy = ["-c", "copy", "-metadata:s:v", f"rotate={degrees}"]
+    assert_official(remade(path, *copy))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("aspect", ["4:3", "2:1", "1:3"])
+def test_pixels_that_are_not_square(tmp_path: Path, aspect: str) -> None:
+    assert_official(remade(encode(tmp_path / "v.mp4", noise(30, 96, 64)), "-aspect", aspect))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    "look",
+    [
+        ["-colorspace", "bt709"],
+        ["-colorspace", "bt2020nc"],
+        ["-color_range", "pc"],
+        ["-pix_fmt", "yuvj420p"],
+        ["-pix_fmt", "yuv422p"],
+        ["-pix_fmt", "yuv420p10le"],
+        ["-pix_fmt", "gray"],
+        ["-c:v", "ffv1", "-pix_fmt", "bgra"],
+        ["-c:v", "mpeg4", "-bf", "2"],
+    ],
+)
+def test_colours(tmp_path: Path, look: list[str]) -> None:
+    assert_official(remade(encode(tmp_path / "v.mkv", noise(30, 96, 64)), *look))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["avi", "webm", "flv", "ts", "mov"])
+def test_containers(tmp_path: Path, ending: str) -> None:
+    coding = {"webm": ["-c:v", "libvpx"], "avi": ["-c:v", "mpeg4"]}.get(
+        ending, ["-c:v", "libx264", "-bf", "2"]
     )
-    path = encode(tmp_path / "v.mp4", pictures, fps)
+    path = encode(tmp_path / "v.mkv", noise(50, 96, 64))
+    output = tmp_path / f"w.{ending}"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", path, *coding, output], check=True)
+    assert_official(output)
+
+
+@needs_ffmpeg
+def test_a_size_that_changes_midway(tmp_path: Path) -> None:
+    parts = [
+        encode(tmp_path / f"{width}.ts", noise(25, width, 64), start=25 * i)
+        for i, width in enumerate((96, 64))
+    ]
+    path = tmp_path / "v.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
     frames, clips = taken(path, FRAMES_2D, CLIPS_3D)
-    wanted = official(path, FRAMES_2D), official(path, CLIPS_3D)
-    assert np.array_equal(np.stack(frames), wanted[0])
-    filled = np.concatenate(clips)
-    assert np.array_equal(filled[: len(wanted[1])], wanted[1])
-    assert len(filled) - len(wanted[1]) < 16
-    assert not filled[len(wanted[1]) :].any()
+    assert (len(frames), len(clips)) == (2, 3)
+    assert {row.shape for row in frames} == {(224, 336, 3)}
+
+
+def cut(path: Path, share: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("ending", "share"), [("mp4", 0.97), ("mkv", 0.97), ("mkv", 0.5)])
+def test_a_file_that_breaks_off_gives_what_it_has(
+    tmp_path: Path, ending: str, share: float
+) -> None:
+    options = {"movflags": "faststart"} if ending == "mp4" else {}
+    path = cut(encode(tmp_path / f"v.{ending}", noise(250, 64, 48), options=options), share)
+    assert probe(path).duration == pytest.approx(10.0)
+    frames, _ = assert_official(path)
+    assert 0.9 * share < frames / 10 < share + 0.05
+    said: list[str] = []
+    list(rows(path, [FRAMES_2D], remark=said.append))
+    assert bool(said) is (ending == "mp4" or share < 0.95)
+    assert all("of 10.0 s decoded" in line for line in said)
+
+
+def test_a_file_that_lost_much_is_corrupt(tmp_path: Path) -> None:
+    path = encode(tmp_path / "v.mp4", numbered(250), options={"movflags": "faststart"})
+    cut(path, 0.75)
+    assert probe(path).duration == pytest.approx(10.0)
+    with pytest.raises(ItemError, match=r"6\.\d s of 10\.0 s decoded; 1 damaged") as error:
+        taken(path, FRAMES_2D)
+    assert error.value.kind is Kind.CORRUPT
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_packets_cost_what_they_cost_ffmpeg(tmp_path: Path, seed: int) -> None:
+    """On one thread: what ffmpeg makes up for lost blocks depends on its threads."""
+    path = encode(tmp_path / "v.mkv", noise(250, 64, 48))
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for position in rng.integers(len(content) // 4, len(content), 6):
+        content[position : position + 8] = rng.bytes(8)
+    path.write_bytes(content)
+    assert_official(path, "-threads", "1")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("said", [0.5, 200.0])
+def test_a_file_that_lies_about_its_length(tmp_path: Path, said: float) -> None:
+    """The header of an .mkv says a length that nothing else depends on."""
+    path = encode(tmp_path / "v.mkv", noise(50, 64, 48))
+    content = path.read_bytes()
+    true = b"\x44\x89\x88" + np.array(2000.0, ">f8").tobytes()
+    assert content.count(true) == 1
+    path.write_bytes(content.replace(true, true[:3] + np.array(said * 1000, ">f8").tobytes()))
+    assert probe(path).duration == pytest.approx(said)
+    assert assert_official(path) == (2, 48)
+
+
+def test_longer_than_the_limit(tmp_path: Path) -> None:
+    path = encode(tmp_path / "v.mkv", numbered(100))
+    assert list(rows(path, [FRAMES_2D], max_duration=4.0))
+    assert kind_of(lambda: list(rows(path, [FRAMES_2D], max_duration=3.9))) is Kind.OVERLONG
+    path.write_bytes(path.read_bytes().replace(b"\x44\x89\x88", b"\xec\x89\x88"))
+    assert probe(path).duration == 0.0, "now it says nothing"
+    assert kind_of(lambda: list(rows(path, [FRAMES_2D], max_duration=2.0))) is Kind.OVERLONG

@@ -14,10 +14,12 @@ import torch
 
 from howto100m import tables
 from howto100m.devices import choose_device
-from howto100m.features import extract, inference, resnext101
+from howto100m.features import inference, resnext101
+from howto100m.features.decode import rows
 from howto100m.features.extract import extract_features
 from howto100m.features.inference import choose_dtype, cpu_has_bfloat16
 from howto100m.features.pairs import FeatureTable
+from howto100m.features.sampling import CLIPS_3D
 from howto100m.features.weights import fetch_weights, make_weights
 from howto100m.kinds import StageStopped, UserError
 from howto100m.shards import read_table, write_table
@@ -163,7 +165,7 @@ def test_vectors_are_those_of_the_plain_network(stage: Stage, world: World) -> N
     stage.run({name: world.videos[name] for name in ("blue", "red")})
     network = resnext101.load(world.resnext101, MEAN)
     for name in ("blue", "red"):
-        clips = [row for _, row in extract.rows(world.videos[name], [extract.CLIPS_3D])]
+        clips = [row.pixels for row in rows(world.videos[name], [CLIPS_3D])]
         with torch.no_grad():
             plain = network(torch.from_numpy(np.stack(clips))).numpy()
         ours = stage.vectors("3d", name).astype(np.float32)
@@ -257,7 +259,7 @@ def test_made_weights_tell_scenes_apart(world: World) -> None:
     runner = inference.Runner(
         resnext101.load(world.resnext101), "3D", resnext101.ROW, torch.device("cpu"), torch.float32
     )
-    clips = [row for n in COLOURS for _, row in extract.rows(world.videos[n], [extract.CLIPS_3D])]
+    clips = [row.pixels for n in COLOURS for row in rows(world.videos[n], [CLIPS_3D])]
     assert len(clips) == 13
     vectors = runner([clips[i] for i in (0, 2, 3, 6)]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -70,6 +70,7 @@ class Kind(StrEnum):
     MALFORMED = "malformed", Status.FAILED, Fate.PERMANENT
     CORRUPT = "corrupt", Status.FAILED, Fate.PERMANENT
     TOO_LARGE = "too_large", Status.FAILED, Fate.PERMANENT
+    OVERLONG = "overlong", Status.FAILED, Fate.PERMANENT
     NOT_FINITE = "not_finite", Status.FAILED, Fate.PERMANENT
     NO_FORMAT = "no_format", Status.FAILED, Fate.PERMANENT
     NO_MEDIA = "no_media", Status.FAILED, Fate.RETRY

@@ -3,25 +3,56 @@
 One decode of a video feeds every sampling of it; frames are streamed, never held as a whole video.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.error
 import av.filter
 import numpy as np
 
+from howto100m.features.sampling import (
+    Clock,
+    Planes,
+    Sampling,
+    TimeStamps,
+    crop_offset,
+    nearest,
+    scaled_size,
+    window,
+)
 from howto100m.kinds import ItemError, Kind
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 1 << 26
 """A frame larger than this is refused before its first picture is decoded (8K has half as many)."""
 
 MAX_ASPECT = 16
 """Longer frames are refused: the short side sets the scale, so they would grow without end."""
+
+MAX_LOST = 0.05
+"""Share of a damaged file's length that may be missing before the video counts as corrupt."""
+
+MAX_LINES = 480
+"""Mode `fast` hands over frames with a short side of at most this; larger ones are divided."""
+
+FULL_RANGE = 2
+"""FFmpeg's number of the colour range whose black is 0 and white 255."""
+
+GREY = 128
+
+PLANAR = {"yuv420p": False, "yuvj420p": True}
+"""Formats that mode `fast` hands over as they are, and whether they use the full range."""
+
+MATRICES = {1: "bt709", 9: "bt2020", 10: "bt2020"}
+"""FFmpeg's numbers of colour spaces; swscale takes all others for BT.601."""
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -40,33 +71,13 @@ class VideoInfo:
     codec: str
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How frames are taken: `rate` a second, the short side scaled to `size`, `group` in a row.
+class Row(NamedTuple):
+    """A network's input: RGB pixels, or in mode `fast` planes [group, bytes] and what they are."""
 
-    With `crop`, the centre square of the scaled frame.
-    """
-
-    rate: int
-    size: int
-    crop: bool
-    group: int
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows of features a second of video."""
-        return self.rate / self.group
-
-
-FRAMES_2D = Sampling(rate=1, size=224, crop=False, group=1)
-CLIPS_3D = Sampling(rate=24, size=112, crop=True, group=16)
-
-
-def scaled_size(width: int, height: int, short: int) -> tuple[int, int]:
-    """(width, height) with the short side at `short`, the other truncated as the official code."""
-    if height >= width:
-        return short, int(height * short / width)
-    return int(width * short / height), short
+    sampling: int
+    """The position of its sampling among those asked for."""
+    pixels: Pixels
+    planes: Planes | None = None
 
 
 def probe(path: Path) -> VideoInfo:
@@ -79,34 +90,57 @@ def probe(path: Path) -> VideoInfo:
         return _info(container, stream)
 
 
-def rows(path: Path, samplings: Sequence[Sampling]) -> Iterator[tuple[int, Pixels]]:
-    """Decode a video once and yield (position of the sampling, uint8 RGB rows) as they fill up.
+def rows(
+    path: Path,
+    samplings: Sequence[Sampling],
+    *,
+    fast: bool = False,
+    max_duration: float | None = None,
+    remark: Callable[[str], None] = log.warning,
+    allot: Callable[[tuple[int, ...]], Pixels] = lambda shape: np.empty(shape, np.uint8),
+) -> Iterator[Row]:
+    """Decode a video once and yield the rows of every sampling as they fill up.
 
-    A row is [h, w, 3] for a group of one frame and else [group, h, w, 3]; the last one is padded
-    with zero frames. Frames are those of the official command (`fps`, bicubic `scale`, rgb24, and
-    `crop` at int((w - size) / 2), int((h - size) / 2)). Raises ItemError as `probe` does, and
-    CORRUPT where decoding fails midway or a sampling has no row (less than half a frame interval).
+    A row's pixels are uint8 RGB, [h, w, 3] for a group of one frame and else [group, h, w, 3]; the
+    last one is padded with zero frames. Frames are those of the official command (`fps`, bicubic
+    `scale`, rgb24, and `crop` at int((w - size) / 2), int((h - size) / 2)); where that gives none,
+    the video's first. With `fast`, rows are planes as decoded. As in ffmpeg a damaged packet costs
+    its own frames alone, and a file that breaks off gives what it has: `remark` is told.
+
+    `allot` gives the room for a row. Raises ItemError as `probe` does, OVERLONG beyond
+    `max_duration` seconds, and CORRUPT where nothing, or too little (MAX_LOST), can be decoded.
     """
     with _opened(path) as (container, stream):
         info = _info(container, stream)
-        graphs = [_Graph(stream, info, s) for s in samplings]
-        offset = round(Fraction(container.start_time or 0, av.time_base) / stream.time_base)
-        for frame in container.decode(stream):
-            if frame.pts is not None:  # as ffmpeg, which starts every file at 0
-                frame.pts -= offset
-            for position, graph in enumerate(graphs):
-                yield from ((position, row) for row in graph.feed(frame))
-        for position, graph in enumerate(graphs):
-            yield from ((position, row) for row in graph.feed(None))
-        for graph, sampling in zip(graphs, samplings, strict=True):
-            if not graph.rows:
-                raise ItemError(Kind.CORRUPT, f"too short for a frame at {sampling.rate} fps")
+        if max_duration is not None and info.duration > max_duration:
+            raise ItemError(
+                Kind.OVERLONG, f"{info.duration:.0f} s by its header, not {max_duration:.0f}"
+            )
+        takers = [
+            _Taker(i, s, info, stream.time_base, fast, allot) for i, s in enumerate(samplings)
+        ]
+        frames = _Frames(container, stream)
+        for frame, pts in frames:
+            if max_duration is not None and pts * stream.time_base > max_duration:
+                raise ItemError(Kind.OVERLONG, f"goes on beyond {max_duration:.0f} s")
+            for taker in takers:
+                yield from taker.feed(frame, pts)
+        if frames.end is None:
+            raise ItemError(Kind.CORRUPT, f"no frame can be decoded{frames.said}")
+        for taker in takers:
+            yield from taker.finish(frames.pts, frames.duration)
+        lost = 1 - float(frames.end) / info.duration if info.duration else 0.0
+        told = f"{float(frames.end):.1f} s of {info.duration:.1f} s decoded{frames.said}"
+        if frames.faults and lost > MAX_LOST:
+            raise ItemError(Kind.CORRUPT, told)
+        if frames.faults or lost > MAX_LOST:
+            remark(told)
 
 
 def still(path: Path, second: float) -> Pixels:
     """The picture [h, w, 3] on show at a time, in its own size; beyond the end, the last one.
 
-    Raises ItemError as `rows` does.
+    Raises ItemError as `probe` does, and CORRUPT where there is no picture.
     """
     with _opened(path) as (container, stream):
         _info(container, stream)
@@ -126,50 +160,235 @@ def still(path: Path, second: float) -> Pixels:
         return picture
 
 
-class _Graph:
-    """FFmpeg's filters for one sampling, and the row that is filling up behind them."""
+class _Frames:
+    """A stream's frames with their times from the container's start, in ticks of the stream.
 
-    def __init__(self, stream: Any, info: VideoInfo, sampling: Sampling):
-        width, height = scaled_size(info.width, info.height, sampling.size)
-        filters = [
-            ("fps", f"fps={sampling.rate}"),
-            ("scale", f"{width}:{height}:flags=bicubic"),
-            ("format", "rgb24"),
-        ]
-        if sampling.crop:
-            size = sampling.size
-            x, y = int((width - size) / 2.0), int((height - size) / 2.0)
-            filters.append(("crop", f"{size}:{size}:{x}:{y}"))
-        self.graph = av.filter.Graph()
-        self.graph.threads = 1
-        nodes = [self.graph.add_buffer(template=stream)]
-        nodes += [self.graph.add(name, args) for name, args in filters]
-        self.graph.link_nodes(*nodes, self.graph.add("buffersink")).configure()
-        self.group = sampling.group
-        self.filling: list[Pixels] = []
-        self.rows = 0
+    What cannot be decoded is passed over and counted, and a read error ends the file, as in ffmpeg.
+    """
 
-    def feed(self, frame: Any) -> Iterator[Pixels]:
-        """Push a decoded frame, or None at the end, and yield the rows that it completes."""
-        self.graph.vpush(frame)
+    def __init__(self, container: Any, stream: Any):
+        self.container, self.stream = container, stream
+        self.pts = self.duration = self.faults = 0
+        self.end: Fraction | None = None
+        self.fault = ""
+
+    @property
+    def said(self) -> str:
+        """What went wrong, for the end of a message."""
+        return f"; {self.faults} damaged packets: {self.fault}" if self.faults else ""
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        stream, guess = self.stream, TimeStamps()
+        offset = nearest(
+            self.container.start_time or 0, Fraction(1, av.time_base), stream.time_base
+        )
+        usual = round(1 / (stream.average_rate * stream.time_base)) if stream.average_rate else 0
+        for packet in self._packets():
+            try:
+                decoded = packet.decode()
+            except av.error.FFmpegError as error:
+                self._count(error)
+                continue
+            for frame in decoded:
+                pts = guess.of(frame.pts, frame.dts)
+                self.pts = self.pts + self.duration if pts is None else pts - offset
+                self.duration = frame.duration or usual
+                self.end = (self.pts + self.duration) * stream.time_base
+                yield frame, self.pts
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self.container.demux(self.stream)
         while True:
             try:
-                picture: Any = self.graph.vpull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                break
-            self.filling.append(picture.to_ndarray(format="rgb24"))
-            if len(self.filling) == self.group:
-                yield self._row()
-        if frame is None and self.filling:
-            blank = np.zeros_like(self.filling[0])
-            self.filling += [blank] * (self.group - len(self.filling))
-            yield self._row()
+                yield next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self._count(error)
+                yield av.Packet()  # ask the decoder for what it still holds
+                return
 
-    def _row(self) -> Pixels:
-        row = self.filling[0] if self.group == 1 else np.stack(self.filling)
-        self.filling.clear()
-        self.rows += 1
-        return row
+    def _count(self, error: av.error.FFmpegError) -> None:
+        self.faults += 1
+        self.fault = self.fault or str(error)
+
+
+class _Taker:
+    """Takes a sampling's frames out of a video's, and fills rows with them."""
+
+    def __init__(
+        self,
+        position: int,
+        sampling: Sampling,
+        info: VideoInfo,
+        time_base: Fraction,
+        fast: bool,
+        allot: Callable[[tuple[int, ...]], Pixels],
+    ):
+        self.position, self.sampling, self.info = position, sampling, info
+        self.clock = Clock(sampling.rate, time_base)
+        self.scaler = _Scaler(sampling, info, time_base, fast)
+        self.allot = allot
+        self.held: Any = None
+        self.row: Pixels | None = None
+        self.planes: Planes | None = None
+        self.filled = self.taken = 0
+
+    def feed(self, frame: Any, pts: int) -> Iterator[Row]:
+        """Take the frame before this one as often as it is due; yield the rows that are full."""
+        yield from self._take(self.clock.ticks(pts))
+        self.held = frame
+
+    def finish(self, pts: int, duration: int) -> Iterator[Row]:
+        """Take the last frame, at least if there was no other, and pad the last row."""
+        count = self.clock.last_ticks(pts, duration)
+        yield from self._take(count if self.taken or count else 1)
+        if self.row is not None:
+            _blank(self.row[self.filled :], self.planes)
+            yield self._full(self.row)
+
+    def _take(self, count: int) -> Iterator[Row]:
+        if not count:
+            return
+        parts, self.planes = self.scaler.picture(self.held)
+        for _ in range(count):
+            if self.row is None:
+                shape = (self.planes.bytes,) if self.planes else parts[0].shape
+                self.row, self.filled = self.allot((self.sampling.group, *shape)), 0
+            _join(parts, self.row[self.filled])
+            self.filled, self.taken = self.filled + 1, self.taken + 1
+            if self.filled == self.sampling.group:
+                yield self._full(self.row)
+
+    def _full(self, row: Pixels) -> Row:
+        self.row = None
+        return Row(self.position, row[0] if self.sampling.group == 1 else row, self.planes)
+
+
+class _Scaler:
+    """Turns decoded frames to a sampling's pictures, by FFmpeg's filters."""
+
+    def __init__(self, sampling: Sampling, info: VideoInfo, time_base: Fraction, fast: bool):
+        self.sampling, self.time_base, self.fast = sampling, time_base, fast
+        self.stored = info.width, info.height
+        self.made_for: tuple[Any, ...] = ()
+        self.graph: Any = None
+
+    def picture(self, frame: Any) -> tuple[list[Pixels], Planes | None]:
+        """RGB [h, w, 3], or in mode `fast` the parts of Y, U and V that count, and what they are.
+
+        They are views of a frame that lives as long as they do.
+        """
+        matrix = _display_matrix(frame)
+        size, colour = (frame.width, frame.height), (frame.colorspace, frame.color_range)
+        look = (frame.format.name, size, colour, matrix)
+        if look != self.made_for:
+            self.graph, self.made_for = self._graph(frame, _turns(matrix)), look
+        if self.graph is not None:
+            self.graph.vpush(frame)
+            frame = self.graph.vpull()
+        return self._planes(frame) if self.fast else ([_view(frame, 0, 3)], None)
+
+    def _graph(self, frame: Any, turns: list[tuple[str, str]]) -> Any:
+        filters = turns + (self._fast_filters(frame, turns) if self.fast else self._exact_filters())
+        if not filters:
+            return None
+        graph = av.filter.Graph()
+        graph.threads = 1
+        source = graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base=str(self.time_base),
+            colorspace=str(int(frame.colorspace)),
+            range=str(int(frame.color_range)),
+        )
+        nodes = [graph.add(name, arguments) for name, arguments in filters]
+        graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
+        return graph
+
+    def _exact_filters(self) -> list[tuple[str, str]]:
+        width, height = scaled_size(*self.stored, self.sampling.size)
+        filters = [("scale", f"{width}:{height}:flags=bicubic"), ("format", "rgb24")]
+        if self.sampling.crop:
+            size = self.sampling.size
+            x, y = crop_offset((width, height), size)
+            filters.append(("crop", f"{size}:{size}:{x}:{y}"))
+        return filters
+
+    def _fast_filters(self, frame: Any, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """None for planes that can go as they are: those of the stored size, 4:2:0, not large."""
+        width, height = self.stored
+        shrink = -(-min(width, height) // MAX_LINES)
+        size = width // shrink, height // shrink
+        same = frame.format.name in PLANAR and (frame.width, frame.height) == size
+        scale = ("scale", f"{size[0]}:{size[1]}:flags=area")
+        return [] if same and not turns else [scale, ("format", "|".join(PLANAR))]
+
+    def _planes(self, frame: Any) -> tuple[list[Pixels], Planes]:
+        left, top, width, height = window(frame.width, frame.height, self.sampling)
+        planes = Planes(
+            (frame.width & ~1, frame.height & ~1),
+            (left, top, width, height),
+            MATRICES.get(int(frame.colorspace), "bt601"),
+            PLANAR[frame.format.name] or int(frame.color_range) == FULL_RANGE,
+        )
+        luma = _view(frame, 0)[top : top + height, left : left + width]
+        chroma = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
+        return [luma, _view(frame, 1)[chroma], _view(frame, 2)[chroma]], planes
+
+
+def _view(frame: Any, plane: int, channels: int = 1) -> Pixels:
+    """A plane of a frame as it lies in memory, [h, w] or [h, w, channels]."""
+    part = frame.planes[plane]
+    lines = np.frombuffer(part, np.uint8)[: part.height * part.line_size]
+    lines = lines.reshape(part.height, part.line_size)[:, : part.width * channels]
+    return lines.reshape(part.height, part.width, channels) if channels > 1 else lines
+
+
+def _join(parts: Sequence[Pixels], room: Pixels) -> None:
+    """Copy one picture to its room; planes go one after the other."""
+    if len(parts) == 1:
+        room[:] = parts[0]
+        return
+    start = 0
+    for part in parts:
+        room[start : start + part.size].reshape(part.shape)[:] = part
+        start += part.size
+
+
+def _blank(room: Pixels, planes: Planes | None) -> None:
+    """Zero frames, which are black; in planes that is no light and grey colour."""
+    room[:] = 0
+    if planes:
+        room[:, planes.window[2] * planes.window[3] :] = GREY
+
+
+def _display_matrix(frame: Any) -> tuple[int, ...]:
+    """The nine numbers by which a player turns the picture; none where it does not."""
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            return tuple(np.frombuffer(side, np.int32).tolist())
+    return ()
+
+
+def _turns(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
+    """The filters that turn a frame upright, as ffmpeg puts them before all others."""
+    if not matrix:
+        return []
+    a, b, c, d = (matrix[i] / 65536 for i in (0, 1, 3, 4))
+    angle = math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1))
+    theta = round(math.degrees(angle)) % 360
+    if theta == 90:
+        return [("transpose", "cclock_flip" if c > 0 else "clock")]
+    if theta == 270:
+        return [("transpose", "clock_flip" if c < 0 else "cclock")]
+    if theta == 180:
+        flips = [("hflip", "")] * (a < 0) + [("vflip", "")] * (d < 0)
+        return [("transpose", "clock")] * 2 if len(flips) == 2 else flips
+    if theta:
+        return [("rotate", f"{math.degrees(angle):f}*PI/180")]
+    return [("vflip", "")] * (d < 0)
 
 
 @contextmanager
@@ -185,6 +404,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
     except FileNotFoundError:
         raise ItemError(Kind.NO_MEDIA, f"{path} does not exist") from None

@@ -23,9 +23,10 @@ import torch
 from howto100m import tables
 from howto100m.devices import choose_device
 from howto100m.features import resnet152, resnext101
-from howto100m.features.decode import CLIPS_3D, FRAMES_2D, Pixels, rows
+from howto100m.features.decode import Pixels, rows
 from howto100m.features.files import LAYOUT, write_vectors
 from howto100m.features.inference import InexactError, Runner, choose_dtype
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D
 from howto100m.kinds import ItemError, Kind, Status
 from howto100m.shards import (
     Outcome,
@@ -244,7 +245,7 @@ def _decode(video: _Video, stop: Event) -> None:
     started, last = time.monotonic(), None
     try:
         for row in rows(video.path, SAMPLINGS):
-            if not _put(video.queue, row, stop):
+            if not _put(video.queue, (row.sampling, row.pixels), stop):
                 return
     except ItemError as error:
         last = error

@@ -11,7 +11,8 @@ from torch import nn
 
 from howto100m.features import resnet152, resnext101
 from howto100m.features.checkpoint import read_state
-from howto100m.features.decode import CLIPS_3D, FRAMES_2D, Pixels, Sampling, rows
+from howto100m.features.decode import Pixels, rows
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Sampling
 from howto100m.fetch import fetch_file
 from howto100m.kinds import ItemError, UserError
 from howto100m.shards import whole_file
@@ -80,7 +81,7 @@ def make_weights(network: str, videos: Sequence[Path], seed: int, output: Path) 
 
 def _some_rows(path: Path, sampling: Sampling) -> list[Pixels]:
     try:
-        found = [row for _, row in rows(path, [sampling])]
+        found = [row.pixels for row in rows(path, [sampling])]
     except ItemError as error:
         log.warning("%s: not used to calibrate: %s", path, error)
         return []
