@@ -56,7 +56,7 @@ EMBEDDING_SETTINGS = flags(
     {
         key: value
         for key, value in config["embedding"].items()
-        if key not in ("seeds", "device")
+        if key not in ("seeds", "device", "processes", "tensorboard")
     }
 )
 
@@ -77,6 +77,8 @@ shell.prefix(
         HOWTO100M_BATCH_SIZE=config["features"]["batch_size"],
         HOWTO100M_DISCARD_MEDIA=int(not config["media"]["keep"]),
         HOWTO100M_DEVICE=config["embedding"]["device"],
+        HOWTO100M_PROCESSES=config["embedding"]["processes"],
+        HOWTO100M_TENSORBOARD=config["embedding"]["tensorboard"] or "",
     )
 )
 

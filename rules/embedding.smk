@@ -32,7 +32,7 @@ rule train_embedding:
         "../envs/embedding.yaml"
     threads: 16
     resources:
-        gpu=1,
+        gpu=config["embedding"]["processes"],
         mem_mb=16000,
         runtime=4320,
     params:

@@ -1,4 +1,5 @@
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 from feature_tables import make_pairs
-from howto100m.embedding.data import Sampling, draw_batches, nearest_in_time, videos_of
-from howto100m.embedding.model import Net
+from howto100m.embedding.data import Sampling, ahead, draw_batches, nearest_in_time, videos_of
+from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.train import save, train_embedding
 from howto100m.kinds import UserError
 from howto100m.shards import read_table, write_table
@@ -156,7 +157,11 @@ def test_training_learns_and_writes_its_tables(made, tmp_path, left, settings):
     status = read_table(tmp_path / "net.status.parquet")
     assert sorted(status["id"].to_pylist()) == sorted(videos_of([made / "pairsa", made / "pairsb"]))
     assert set(status["status"].to_pylist()) == {"ok"}
-    assert not list(tmp_path.glob("*.last.pt"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "curve.parquet",
+        "net.pt",
+        "net.status.parquet",
+    ]
 
 
 def test_the_same_seed_gives_the_same_bytes(made, tmp_path):
@@ -188,8 +193,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_epoch(made, tmp_path
     with pytest.raises(UserError, match=r"(loss|weight) became .* lower embedding\.lr"):
         train(made, tmp_path, lr=1.0, lr_decay=1e38, epochs=3)
     assert not (tmp_path / "net.pt").exists()
-    kept = torch.load(tmp_path / "net.last.pt", weights_only=True)
-    assert all(value.isfinite().all() for value in kept.values())
+    kept = load_net(tmp_path / "net.resume.pt", torch.device("cpu"))
+    assert kept.GU_text.fc.out_features == 64
 
 
 def test_fine_tuning_goes_on_from_a_checkpoint_with_its_width(made, tmp_path):
@@ -230,3 +235,40 @@ def test_a_setting_that_does_not_exist_is_named(made, tmp_path, setting):
 def test_no_pairs_at_all(made, tmp_path):
     with pytest.raises(UserError, match="no pair"):
         train(made, tmp_path, pairs="")
+
+
+def test_tensorboard_gets_every_loss_when_asked(made, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(made, tmp_path, epochs=2, tensorboard=tmp_path / "board")
+    board = EventAccumulator(str(tmp_path / "board" / "test"))
+    board.Reload()
+    losses = read_table(tmp_path / "curve.parquet")["loss"].to_pylist()
+    assert [scalar.step for scalar in board.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    assert [scalar.value for scalar in board.Scalars("loss")] == pytest.approx(losses)
+
+
+def test_without_tensorboard_the_option_says_what_to_install(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        train(made, tmp_path, tensorboard=tmp_path / "board")
+
+
+def test_a_person_who_watches_sees_a_bar(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    train(made, tmp_path, epochs=2)
+    shown = capsys.readouterr().err
+    assert "6/6" in shown
+    assert "pairs/s" in shown
+
+
+def test_what_is_made_ahead_keeps_its_order_and_its_errors():
+    def numbers() -> Iterator[int]:
+        yield from range(1, 6)
+        raise UserError("the table broke")
+
+    seen = []
+    with pytest.raises(UserError, match="the table broke"):
+        seen.extend(ahead(numbers()))
+    assert seen == [1, 2, 3, 4, 5]
+    assert list(ahead(iter([]))) == []

@@ -524,12 +524,24 @@ def embedding(
         Path | None, typer.Option(help="Checkpoint to start from; it sets the width.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, tf32 (GPU) or bfloat16.")] = "float32",
+    processes: Annotated[
+        int,
+        typer.Option(min=1, envvar="HOWTO100M_PROCESSES", help="Processes, one a GPU (torchrun)."),
+    ] = 1,
+    save_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between two saves of where training stands.")
+    ] = 600.0,
+    tensorboard: Annotated[
+        str, typer.Option(envvar="HOWTO100M_TENSORBOARD", help="Folder for TensorBoard, if wanted.")
+    ] = "",
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
-    """Train the joint text-video embedding, or fine-tune one."""
+    """Train the joint text-video embedding, or fine-tune one; stopped, the same call goes on."""
+    from howto100m.embedding.parallel import relaunch
     from howto100m.embedding.train import train_embedding
 
+    relaunch(processes)
     train_embedding(
         shard_paths(pairs),
         vocabulary,
@@ -552,6 +564,8 @@ def embedding(
         every_pair=every_pair,
         init=init,
         dtype=dtype,
+        save_every=save_every,
+        tensorboard=Path(tensorboard) if tensorboard else None,
         seed=seed,
         device=device,
     )

@@ -1,8 +1,12 @@
 """Batches of pairs, out of tables that stay on disk."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from howto100m import tables
+from howto100m.embedding.parallel import ALONE, Team
 from howto100m.kinds import UserError
 
+Item = TypeVar("Item")
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float16]
 Places = npt.NDArray[np.int64]
@@ -200,11 +206,26 @@ def draw(
 
 
 def draw_batches(
-    paths: Sequence[Path], sampling: Sampling, *, seed: int, epoch: int
+    paths: Sequence[Path],
+    sampling: Sampling,
+    team: Team = ALONE,
+    *,
+    seed: int,
+    epoch: int,
+    first: int = 0,
 ) -> Iterator[Batch]:
-    """The batches of one epoch (see `draw`), read."""
-    for batch in draw(paths, sampling, seed=seed, epoch=epoch):
-        tokens, vectors = zip(
-            *(drawn.read(sampling.max_words, sampling.candidates) for drawn in batch), strict=True
-        )
+    """The batches of one epoch (see `draw`) from number `first` on, this process's part of each."""
+    for batch in islice(draw(paths, sampling, seed=seed, epoch=epoch), first, None):
+        part = team.part(batch)
+        read = (drawn.read(sampling.max_words, sampling.candidates) for drawn in part)
+        tokens, vectors = zip(*read, strict=True)
         yield Batch(np.concatenate(tokens), np.concatenate(vectors))
+
+
+def ahead(items: Iterator[Item], number: int = 2) -> Iterator[Item]:
+    """The items, so many of them made ahead by a thread while the ones before are used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, None) for _ in range(number))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, items, None))
+            yield item

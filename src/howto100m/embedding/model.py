@@ -63,7 +63,7 @@ class ContextGating(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.fc = nn.Linear(dim, dim)
-        self.batch_norm = nn.BatchNorm1d(dim)
+        self.batch_norm = nn.BatchNorm1d(dim).requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, dim] to [B, dim]."""

@@ -1,23 +1,31 @@
 """Training the embedding on pairs."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from howto100m import tables
-from howto100m.devices import choose_device
-from howto100m.embedding.data import Batch, Sampling, count_pairs, draw_batches, videos_of
+from howto100m.embedding.curve import Curve, watched
+from howto100m.embedding.data import (
+    Batch,
+    Sampling,
+    ahead,
+    count_pairs,
+    draw_batches,
+    videos_of,
+)
 from howto100m.embedding.losses import Objective
 from howto100m.embedding.model import Net, load_net
+from howto100m.embedding.parallel import Team, join
+from howto100m.embedding.resume import Resume, Standing, fingerprint
 from howto100m.embedding.vocabulary import Vocabulary
 from howto100m.kinds import UserError
-from howto100m.shards import Outcome, Row, whole_file, write_status, write_table
+from howto100m.shards import Outcome, whole_file, write_status, write_table
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +57,8 @@ def train_embedding(
     candidates: int = 1,
     every_pair: bool = False,
     init: Path | None = None,
+    save_every: float = 600.0,
+    tensorboard: Path | None = None,
 ) -> None:
     """Train the embedding as published (section 4, and the official training loop).
 
@@ -58,51 +68,88 @@ def train_embedding(
     multiplied by `lr_decay` after every epoch. `loss` is max_margin or mil_nce, with the captions
     of `candidates` pairs for each clip, `weighting` code or paper (see losses), `dtype` float32,
     tf32 (on a GPU) or bfloat16 (autocast). With `init`, a checkpoint, training starts from its
-    weights, and `dim` is not looked at.
+    weights, and `dim` is not looked at. Within torchrun each process takes its part of every batch.
 
     Writes a state dict with the official names, the loss of every step (`rate` is the learning
-    rate, `seconds` since the start) and a row for every video. The weights of the last whole
-    epoch lie beside the output as `<name>.last.pt` until the end. On a CPU with the same number of
-    threads the same seed gives the same bytes.
+    rate, `seconds` of training since the start) and a row for every video. Where it stands lies
+    beside the output as `<name>.resume.pt` until the end, written every `save_every` seconds and
+    after every epoch: stopped, the same call goes on from there. On a CPU with the same number of
+    threads the same seed gives the same bytes, stopped on the way or not.
     Raises UserError for a setting that does not exist, when there are no pairs, and when loss or
     weights are no longer finite.
     """
-    objective = Objective(
-        loss, 1 if every_pair else pairs_per_video, margin, intra_share, weighting, candidates
-    )
     if every_pair and pairs_per_video > 1:
         raise UserError("embedding.every_pair draws pairs, not videos: set pairs_per_video to 1")
-    place = choose_device(device)
-    precision = _precision(dtype, place)
+    objective = Objective(loss, pairs_per_video, margin, intra_share, weighting, candidates)
+    if dtype not in DTYPES:
+        raise UserError(f"embedding.dtype is {dtype}: choose one of {', '.join(DTYPES)}")
     videos = videos_of(pairs)
     if not videos:
         raise UserError("the pairs tables hold no pair: see the status tables of that stage")
-    what, number = ("pairs", count_pairs(pairs)) if every_pair else ("videos", len(videos))
-    if number < videos_per_batch:
-        log.warning("%d %s are fewer than a batch of %d: all", number, what, videos_per_batch)
-    sampling = Sampling(
-        min(videos_per_batch, number), pairs_per_video, max_words, candidates, every_pair
-    )
-    torch.manual_seed(seed)
-    words = torch.from_numpy(Vocabulary.load(vocabulary).vectors).to(place)
-    net = _network(init, dim, words.shape[1], place)
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
-    steps = epochs * (number // sampling.videos_per_batch)
-    training = _Training(net, words, objective, optimizer, precision, run, steps)
-    size = sum(p.numel() for p in net.parameters())
-    log.info(
-        "%s: %d weights on %s, %d steps of %d %s",
-        *(run, size, place, steps, sampling.videos_per_batch, what),
-    )
-    last = output.with_name(f"{output.stem}.last.pt")
-    for epoch in range(1, epochs + 1):
-        for batch in draw_batches(pairs, sampling, seed=seed, epoch=epoch):
-            training.step(batch, epoch)
-        training.end_epoch(epoch, lr_decay)
-        save(net, last)
-    write_table(curve, training.curve, tables.CURVE)
-    write_status(status, map(Outcome, videos))
-    last.replace(output)
+    with join(device) as (team, place):
+        what, number = ("pairs", count_pairs(pairs)) if every_pair else ("videos", len(videos))
+        size = batch_size(videos_per_batch, number, what, team)
+        sampling = Sampling(size, pairs_per_video, max_words, candidates, every_pair)
+        torch.manual_seed(seed)
+        words = torch.from_numpy(Vocabulary.load(vocabulary).vectors).to(place)
+        net = _network(init, dim, words.shape[1], place)
+        settings = (
+            asdict(objective)
+            | asdict(sampling)
+            | {
+                "dim": net.GU_video.fc.out_features,
+                "epochs": epochs,
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "seed": seed,
+                "dtype": dtype,
+                "init": init and fingerprint([init]),
+                "data": fingerprint([*pairs, vocabulary]),
+            }
+        )
+        training = _Training(
+            net,
+            team.share(Both(net, words, objective.normalise)),
+            objective,
+            torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr, fused=True),
+            team,
+            _precision(dtype, place),
+            Curve(run, epochs * (number // size)),
+            Resume(output.with_suffix(".resume.pt"), settings),
+            save_every,
+        )
+        weights = sum(p.numel() for p in net.parameters())
+        log.info(
+            "%s: %d weights on %s, %d steps of %d %s",
+            *(run, weights, place, training.curve.total, size, what),
+        )
+        begun, done = training.resume()
+        with watched(training.curve, tensorboard if team.leads else None):
+            for epoch in range(begun, epochs + 1):
+                drawn = draw_batches(pairs, sampling, team, seed=seed, epoch=epoch, first=done)
+                for step, (ids, video) in enumerate(ahead(map(training.fetch, drawn)), done + 1):
+                    training.step(ids, video, epoch, step)
+                training.end_epoch(epoch, lr_decay)
+                done = 0
+        if team.leads:
+            write_table(curve, training.curve.table(), tables.CURVE)
+            write_status(status, map(Outcome, videos))
+            save(net, output)
+            training.file.remove()
+
+
+def batch_size(wanted: int, there: int, what: str, team: Team) -> int:
+    """How many videos (or pairs) a batch has, over all processes."""
+    if there < wanted:
+        log.warning("%d %s are fewer than a batch of %d: all", there, what, wanted)
+    elif wanted % team.size:
+        raise UserError(
+            f"embedding.videos_per_batch is {wanted}: {team.size} processes cannot share it evenly"
+        )
+    size = min(wanted, there) // team.size * team.size
+    if not size:
+        raise UserError(f"{there} {what} are fewer than the {team.size} processes")
+    return size
 
 
 def _network(init: Path | None, dim: int, word_dim: int, device: torch.device) -> Net:
@@ -137,71 +184,103 @@ def save(net: Net, path: Path) -> None:
         torch.save(state, file)
 
 
+class Both(nn.Module):
+    """Both embeddings of a batch in one call, for DDP hooks into calls."""
+
+    def __init__(self, net: Net, words: Tensor, normalise: bool):
+        super().__init__()
+        self.net, self.normalise = net, normalise
+        self.words = nn.Buffer(words, persistent=False)
+
+    def forward(self, ids: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Word ids [N * candidates, max_words] and features [N, 4096] to their embeddings."""
+        text = self.net.embed_text(ids, self.words, self.normalise)
+        return text, self.net.embed_video(video, self.normalise)
+
+
 @dataclass
 class _Training:
     """The network on its way."""
 
     net: Net
-    words: Tensor
+    both: nn.Module
     objective: Objective
     optimizer: torch.optim.Optimizer
+    team: Team
     dtype: torch.dtype
-    run: str
-    total: int
-    curve: list[Row] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    said: float = 0.0
+    curve: Curve
+    file: Resume
+    save_every: float
+    _saved: float = field(default_factory=time.monotonic)
 
-    def step(self, batch: Batch, epoch: int) -> None:
-        """One update. Raises UserError when the loss is not finite."""
-        device = self.words.device
-        ids = torch.from_numpy(batch.tokens).to(device)
-        video = torch.from_numpy(batch.video).to(device).float()
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.net.GU_video.fc.weight.device
+
+    def resume(self) -> tuple[int, int]:
+        """Go to where an earlier run of these settings stood: its epoch, and the steps done in it.
+
+        The leading process looks first, since it may put the file aside.
+        """
+        standing = self.file.load() if self.team.leads else None
+        self.team.wait()
+        standing = standing if self.team.leads else self.file.load()
+        if standing is None:
+            return 1, 0
+        self.net.load_state_dict(standing.state_dict)
+        self.optimizer.load_state_dict(standing.optimizer)
+        torch.set_rng_state(standing.random)
+        self.curve.restore(standing.curve)
+        log.info("%s: goes on behind step %d", self.file.path, len(self.curve))
+        return standing.epoch, standing.step
+
+    def fetch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A batch as tensors, from where a GPU can copy them while it computes."""
+        ids, video = torch.from_numpy(batch.tokens), torch.from_numpy(batch.video)
+        return (
+            (ids.pin_memory(), video.pin_memory()) if self.device.type == "cuda" else (ids, video)
+        )
+
+    def step(self, ids: Tensor, video: Tensor, epoch: int, step: int) -> None:
+        """One update. Raises UserError when losses are not finite, maybe some steps later."""
+        device = self.device
+        ids = ids.to(device, non_blocking=True)
+        video = video.to(device, non_blocking=True).float()
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            normalise = self.objective.normalise
-            text = self.net.embed_text(ids, self.words, normalise)
-            loss = self.objective(text, self.net.embed_video(video, normalise))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise UserError(self._diverged(f"the loss became {value}", epoch))
+            text, seen = self.both(ids, video)
+            loss: Tensor = self.objective(self.team.gather(text), self.team.gather(seen))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self._record(epoch, value, len(video))
+        try:
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.curve.add(epoch, loss, rate, self.team.size * len(video))
+        except UserError as error:
+            raise self._diverged(error) from None
+        if time.monotonic() - self._saved >= self.save_every:
+            self.save(epoch, step)
 
     def end_epoch(self, epoch: int, lr_decay: float) -> None:
-        """Lower the learning rate. Raises UserError when a weight is not finite."""
-        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
-            raise UserError(self._diverged("a weight became NaN or infinite", epoch))
+        """Lower the learning rate, and save. Raises UserError when something is not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] *= lr_decay
+        self.save(epoch + 1, 0)
 
-    def _diverged(self, what: str, epoch: int) -> str:
-        kept = f" (epoch {epoch - 1} is kept beside the output as .last.pt)" if epoch > 1 else ""
-        return f"{what} in epoch {epoch} of {self.run}: lower embedding.lr{kept}"
+    def save(self, epoch: int, step: int) -> None:
+        """Write where training stands. Raises UserError when loss or weights are not finite."""
+        try:
+            curve = self.curve.state()
+            if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
+                raise UserError(f"a weight became NaN or infinite by step {len(self.curve)}")
+        except UserError as error:
+            raise self._diverged(error) from None
+        if self.team.leads:
+            state, optimizer = self.net.state_dict(), self.optimizer.state_dict()
+            self.file.save(Standing(epoch, step, state, optimizer, torch.get_rng_state(), curve))
+        self._saved = time.monotonic()
 
-    def _record(self, epoch: int, loss: float, pairs: int) -> None:
-        now, done = time.monotonic(), len(self.curve) + 1
-        self.curve.append(
-            {
-                "run": self.run,
-                "epoch": epoch,
-                "step": done,
-                "loss": loss,
-                "rate": self.optimizer.param_groups[0]["lr"],
-                "seconds": now - self.started,
-            }
-        )
-        if done == self.total or now - self.said >= 10:
-            self.said = now
-            speed = done / max(now - self.started, 1e-9)
-            log.info(
-                "%s: epoch %d, step %d/%d, loss %.5f, %.0f pairs/s, %.0f s to go",
-                self.run,
-                epoch,
-                done,
-                self.total,
-                loss,
-                speed * pairs,
-                (self.total - done) / speed,
-            )
+    def _diverged(self, error: UserError) -> UserError:
+        path = self.file.path
+        kept = f" (the last good weights are kept in {path})" if path.exists() else ""
+        return UserError(f"{self.curve.run}: {error}: lower embedding.lr{kept}")
