@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import webvtt
 
-from howto100m.clips.marks import BREAK, TAG, spoken_words
+from howto100m.clips.marks import BREAK, TAG, is_hesitation, spoken_words
 from howto100m.kinds import ItemError, Kind
 
 ROLL = 0.02
@@ -183,9 +183,9 @@ def _unrolled(cues: Sequence[Cue]) -> Iterator[Line]:
 
     A cue shows the line before and, below it, the line being spoken; a cue of 10 ms in between only
     moves the finished line up. So there are as many lines as longer cues, whatever the lines say: a
-    word that is spoken twice in a row ("uh", "uh"), each time as a line of its own, is two lines.
-    Dropping a line that equals the one above it would lose the second, and nothing in its cue tells
-    it from a line that says something else: a line of one word has no word times.
+    word that is spoken twice in a row, each time as a line of its own, is two lines, though nothing
+    in the second one's cue tells it from the first's (a line of one word has no word times). Only a
+    hesitation counts once however long it lasts ("uh", "uh").
     """
     before = ""
     for cue in cues:
@@ -193,7 +193,8 @@ def _unrolled(cues: Sequence[Cue]) -> Iterator[Line]:
             continue
         shown = [show(line) for line in cue.lines]
         new = slice(1 if len(shown) > 1 and shown[0] in ("", before) else 0, None)
-        if text := " ".join(filter(None, shown[new])):
+        text = " ".join(filter(None, shown[new]))
+        if text and not (text == before and is_hesitation(text)):
             raw = " ".join(cue.lines[new])
             yield Line(cue.start, cue.end, text, tuple(_word_starts(raw, cue.start)))
         before = shown[-1] or before

@@ -33,6 +33,7 @@ _NAME = re.compile(
 )
 _TURN_NAME = re.compile(r"(?:^\s*-+\s+|>{2,}\s*)\w[\w.'-]*(?: \w[\w.'-]*)?:\s+")
 _WORD = re.compile(r"[\w']+")
+_HESITATION = re.compile(r"u+h+|u+m+|e+r+m?|a+h+|h+m+|m+", re.I)
 
 
 def spoken_words(shown: str) -> str:
@@ -48,6 +49,11 @@ def content_words(spoken: str) -> str:
     words = (word.strip("'") for word in _WORD.findall(spoken.lower().replace("’", "'")))
     stops = stop_words()
     return " ".join(word for word in words if word and word not in stops)
+
+
+def is_hesitation(shown: str) -> bool:
+    """Whether a line is but "uh", "um" or the like."""
+    return bool(_HESITATION.fullmatch(shown))
 
 
 def opens_turn(shown: str) -> bool:
