@@ -24,11 +24,12 @@ from howto100m.features.pairs import RATE_2D, RATE_3D, FeatureTable
 from howto100m.kinds import ItemError, Kind, StageStopped, UserError
 from howto100m.release.captions import cut_captions, import_captions
 from howto100m.release.export import export_arrays, export_release, export_webdataset
-from howto100m.release.listing import import_videos, read_titles
+from howto100m.release.listing import import_videos
 from howto100m.release.stream import stream_object
 from howto100m.release.vectors import import_vectors, read_vectors
 from howto100m.report.counts import count_stages
 from howto100m.shards import Row, read_table, shard_of, shard_path, status_path, write_table
+from howto100m.tasks.lists import read_official
 from howto100m.videos.select import Limits
 
 ALL = Limits(max_rank=200, min_views=100, max_duration=2000)
@@ -81,20 +82,6 @@ def test_a_list_that_is_none_is_refused_with_its_line(
     (tmp_path / "v1.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         import_videos(tmp_path / "v1.csv", tmp_path / "videos", 1, ALL)
-
-
-@pytest.mark.parametrize("head", ["", "id\ttask_name\n"])
-def test_titles_of_tasks_are_tab_separated_with_a_head_or_without(
-    tmp_path: Path, head: str
-) -> None:
-    (tmp_path / "task_ids.csv").write_text(f"{head}7\tMake Tea, Quickly\n52907\tRide a Bike\n")
-    assert read_titles(tmp_path / "task_ids.csv") == {
-        "7": "Make Tea, Quickly",
-        "52907": "Ride a Bike",
-    }
-    (tmp_path / "task_ids.csv").write_text("7\tMake Tea\n8,Ride\n")
-    with pytest.raises(UserError, match="line 2 has no tab"):
-        read_titles(tmp_path / "task_ids.csv")
 
 
 JSON = st.recursive(
@@ -308,7 +295,8 @@ def test_the_releases_own_columns_come_back_from_its_own_files(tmp_path: Path) -
             read_table(shard_path(f, shard), own) for f in (results / "videos", tmp_path / "videos")
         )
         assert after.equals(before)
-    assert read_titles(out / "task_ids.csv") == {"7": "Fold Paper"}
+    titles = read_official(out / "HowTo100M_v1.csv", out / "task_ids.csv").entries
+    assert {task: entry.title for task, entry in titles.items()} == {"7": "Fold Paper"}
     import_captions(out / "captions", None, tmp_path / "by_csv", 2)
     import_captions(out / "caption.json", None, tmp_path / "by_json", 2)
     for shard in range(2):

@@ -91,22 +91,6 @@ def write_listing(path: Path, videos: Iterable[Row], columns: Iterable[str]) -> 
             writer.writerow(video | {"tasks": json.dumps(tasks)})
 
 
-def read_titles(listing: Path) -> dict[str, str]:
-    """Task id to title, from task_ids.csv: tab separated in spite of its name, head or none.
-
-    Raises UserError that names the line without a tab.
-    """
-    titles: dict[str, str] = {}
-    with _opened(listing) as file:
-        for number, line in enumerate(file, 1):
-            task_id, tab, title = line.rstrip("\r\n").partition("\t")
-            if not tab:
-                raise UserError(f"{listing}: line {number} has no tab between id and title")
-            if number > 1 or task_id.strip().lower() not in ("id", "task_id"):
-                titles[task_id.strip()] = title.strip()
-    return titles
-
-
 def write_titles(path: Path, titles: Iterable[tuple[str, str]]) -> None:
     """Write task_ids.csv, without a head."""
     with path.open("w", encoding="utf-8", newline="") as file:
