@@ -705,6 +705,17 @@ def validate(
 
 
 @app.command()
+def status(
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
+) -> None:
+    """How far each stage is: shards, items, losses, rate, what is left; also while jobs run."""
+    from howto100m.status import lines, standings
+
+    for line in lines(standings(results)):
+        typer.echo(line)
+
+
+@app.command()
 def annotate(
     results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
     output: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("annotate.html"),

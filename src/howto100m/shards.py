@@ -203,6 +203,18 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
+def journal_outcomes(path: Path) -> Iterator[Outcome]:
+    """The outcomes in a journal that another process may be writing; the rows are passed over."""
+    decoder, head = json.JSONDecoder(), '{"outcome": '
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n") and line.startswith(head):
+                outcome = decoder.raw_decode(line, len(head))[0]
+                outcome["status"] = Status(outcome["status"])
+                outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
+                yield Outcome(**outcome)
+
+
 @dataclass
 class Progress:
     """A log line every few seconds: how many items are done, of how many, and how they fared."""
