@@ -17,6 +17,7 @@ include: "rules/clips.smk"
 include: "rules/features.smk"
 include: "rules/embedding.smk"
 include: "rules/report.smk"
+include: "rules/retry.smk"
 
 
 localrules:

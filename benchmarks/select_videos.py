@@ -20,9 +20,7 @@ from howto100m import tables
 from howto100m.shards import shard_path, write_table
 
 RESULTS, TASK_SHARDS, VIDEO_SHARDS = 200, 256, 1200
-ALPHABET = np.frombuffer(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", "u1"
-)
+ALPHABET = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", "u1")
 
 
 def main() -> None:
@@ -40,7 +38,7 @@ def main() -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"{hits} hits of {arguments.tasks} tasks to {VIDEO_SHARDS} shards: {seconds:.0f} s,"
-        f" {used.ru_utime + used.ru_stime:.0f} processor s, {used.ru_maxrss / 2**20:.2f} GiB at most"
+        f" {used.ru_utime + used.ru_stime:.0f} processor s, {used.ru_maxrss / 2**20:.2f} GiB"
     )
 
 

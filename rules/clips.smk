@@ -3,8 +3,8 @@ rule fetch_subtitles:
         WORLD,
         videos="results/videos/{shard}.parquet",
     output:
-        table="results/subtitles/{shard}.parquet",
-        status="results/subtitles/{shard}.status.parquet",
+        table=update("results/subtitles/{shard}.parquet"),
+        status=update("results/subtitles/{shard}.status.parquet"),
     log:
         "logs/subtitles/{shard}.log",
     retries: 2

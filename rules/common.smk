@@ -70,6 +70,7 @@ shell.prefix(
         PYTHONPATH=f"{workflow.basedir}/src",
         OMP_WAIT_POLICY="PASSIVE",
         HOWTO100M_YT_DLP=json.dumps(config["youtube"]),
+        HOWTO100M_PACE=json.dumps(config["pace"]),
         HOWTO100M_DELAY=config["tasks"]["delay"],
         HOWTO100M_USER_AGENT=config["tasks"]["user_agent"],
         HOWTO100M_MAX_FAILED=config["max_failed"],

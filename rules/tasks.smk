@@ -37,8 +37,8 @@ rule search_tasks:
         WORLD,
         tasks="results/tasks/{task_shard}.parquet",
     output:
-        table="results/search/{task_shard}.parquet",
-        status="results/search/{task_shard}.status.parquet",
+        table=update("results/search/{task_shard}.parquet"),
+        status=update("results/search/{task_shard}.status.parquet"),
     log:
         "logs/search/{task_shard}.log",
     retries: 2

@@ -36,8 +36,8 @@ rule download_media:
         WORLD,
         subtitles=f"results/{'videos' if RELEASED else 'subtitles'}/{{shard}}.parquet",
     output:
-        table="results/media/{shard}.parquet",
-        status="results/media/{shard}.status.parquet",
+        table=update("results/media/{shard}.parquet"),
+        status=update("results/media/{shard}.status.parquet"),
     log:
         "logs/media/{shard}.log",
     retries: 2

@@ -4,24 +4,27 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
+from howto100m import tables
 from howto100m.clips.subtitles import KINDS, fetch_subtitles
+from howto100m.crawl import open_journal
 from howto100m.kinds import StageStopped
 from howto100m.sample.proxy import Request, Response
 from howto100m.sample.render import render
 from howto100m.sample.sites import sites
 from howto100m.sample.world import World, make_world
-from howto100m.shards import Row, read_table, shard_path, status_path
+from howto100m.shards import Row, read_table, shard_path, status_path, write_table
 from howto100m.tasks.select import Rules, mine_tasks
 from howto100m.tasks.wikihow import WikiHow
 from howto100m.videos.download import download_media
 from howto100m.videos.search import search_tasks
 from howto100m.videos.select import Limits, select_videos
-from howto100m.videos.youtube import YouTube
+from howto100m.videos.youtube import Hit, YouTube
 
 LIMITS = Limits(max_rank=200, min_views=100, max_duration=2000)
 KEPT = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["tasks"][
@@ -61,8 +64,8 @@ def crawled(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(folder: Path, youtube: YouTube) -> None:
-    tables = (shard_path(folder / "tasks", 0), shard_path(folder / "search", 0))
-    search_tasks(*tables, youtube, results=200, max_failed=0.0)
+    paths = (shard_path(folder / "tasks", 0), shard_path(folder / "search", 0))
+    search_tasks(*paths, youtube, results=200, max_failed=0.0)
 
 
 def subtitles(folder: Path, youtube: YouTube, max_failed: float = 0.0) -> None:
@@ -119,10 +122,24 @@ def test_nothing_is_asked_twice_and_nothing_without_need(crawled: Path) -> None:
     aged = [video_id for video_id, kind in fates(crawled, "subtitles").items() if kind == "age"]
     assert players == Counter([*wanted, *aged])
     assert set(tracks.values()) == {1} and set(tracks) < set(players)
-    pages = sum(r["path"].endswith("/search") for r in asked)
-    hits = Counter(read_table(shard_path(crawled / "search", 0))["task_id"].to_pylist())
-    assert pages <= sum(-(-n // 20) + 1 for n in hits.values()) + 1
     assert not [r for r in asked if r["path"] in ("/", "/watch")]
+
+
+def test_a_task_of_200_results_costs_ten_requests(crawled: Path, known: World) -> None:
+    asked = requests_of(crawled / "requests.jsonl")
+    tasks = len(fates(crawled, "search"))
+    pages = sum(max(1, -(-min(len(ids), 200) // 20)) for ids in known.searches.values())
+    silent = tasks - len(known.searches)  # the task that nobody made a video for
+    assert max(len(ids) for ids in known.searches.values()) > 200
+    assert sum(r["path"].endswith("/search") for r in asked) == pages + silent
+
+
+def test_a_video_that_cannot_qualify_costs_no_request(crawled: Path, known: World) -> None:
+    asked = {r["video_id"] for r in requests_of(crawled / "requests.jsonl")} - {""}
+    refused = {v for v, kind in fates(crawled, "videos").items() if kind}
+    unknown = {v.video_id for v in known.videos.values() if not v.listed and not v.problem}
+    assert len(refused) > 100 and not asked & refused
+    assert unknown <= asked
 
 
 @pytest.fixture
@@ -146,6 +163,78 @@ def after(number: int, path: str, answer: Response) -> Fault:
         return answer if request.path == path and seen[path] > number else None
 
     return fault
+
+
+@pytest.fixture
+def anew(crawled: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the crawl whose tasks are still to be searched for."""
+    shutil.copytree(crawled / "tasks", tmp_path / "tasks")
+    yield tmp_path
+
+
+def search_requests(log: Path) -> list[Row]:
+    return [r for r in requests_of(log) if r["path"].endswith("/search")]
+
+
+@pytest.mark.parametrize("status", [429, 403, 503])
+def test_a_search_that_breaks_on_page_4_goes_on_there(
+    world: Path, crawled: Path, anew: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("howto100m.shards.time.sleep", lambda _: None)
+    whole = len(search_requests(crawled / "requests.jsonl"))
+    busy = after(3, "/youtubei/v1/search", Response(b"<html>Sorry</html>", status=status))
+    with sites(world, fault=busy) as door, pytest.raises(StageStopped, match="10 items in a row"):
+        search(anew, YouTube(proxy=door.proxy))
+    [journal] = anew.rglob("*.journal.jsonl")
+    assert b'"outcome": {"id"' in journal.read_bytes()
+    log = anew / "requests.jsonl"
+    with sites(world, log=log) as door:
+        search(anew, YouTube(proxy=door.proxy))
+    assert len(search_requests(log)) == whole - 3
+    assert bytes_of(anew, "search") == bytes_of(crawled, "search")
+
+
+@pytest.mark.parametrize("token", ["no token", "WyJob3cgdG8geCIsIDQwXQ=="])
+def test_a_token_that_leads_nowhere_starts_the_search_anew(
+    world: Path, crawled: Path, anew: Path, token: str
+) -> None:
+    [task] = [i for i, k in fates(crawled, "search").items() if not k][:1]
+    journal = open_journal(shard_path(anew / "search", 0), {"results": 200})
+    journal.add_part(task, [asdict(Hit("a" * 11, "", 1, 1.0, "", ""))], token)
+    with sites(world) as door:
+        search(anew, YouTube(proxy=door.proxy))
+    assert bytes_of(anew, "search") == bytes_of(crawled, "search")
+
+
+def test_what_a_table_knows_is_not_asked_again(world: Path, crawled: Path, anew: Path) -> None:
+    shutil.copytree(crawled / "search", anew / "search")
+    log = anew / "requests.jsonl"
+    with sites(world, log=log) as door:
+        search(anew, YouTube(proxy=door.proxy))
+        assert not log.exists()
+        assert bytes_of(anew, "search") == bytes_of(crawled, "search")
+        tasks = read_table(shard_path(anew / "tasks", 0)).to_pylist()
+        renamed = next(task for task in tasks if task["visual"])
+        renamed["title"] = "Do What Nobody Does"
+        write_table(shard_path(anew / "tasks", 0), tasks, tables.TASKS)
+        search(anew, YouTube(proxy=door.proxy))
+    assert len(search_requests(log)) == 1
+    assert fates(anew, "search")[renamed["task_id"]] == "no_results"
+
+
+def test_what_made_the_stage_stop_is_asked_again(
+    world: Path, crawled: Path, again: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("howto100m.shards.time.sleep", lambda _: None)
+    down = Response(b"", status=503)
+    with (
+        sites(world, fault=after(3, "/api/timedtext", down)) as door,
+        pytest.raises(StageStopped, match="10 items in a row failed"),
+    ):
+        subtitles(again, YouTube(proxy=door.proxy), max_failed=0.9)
+    with sites(world) as door:
+        subtitles(again, YouTube(proxy=door.proxy))
+    assert bytes_of(again, "subtitles") == bytes_of(crawled, "subtitles")
 
 
 BOT = {
@@ -186,7 +275,7 @@ def test_a_throttled_track_is_no_missing_track(
     changed = {v: k for v, k in fates(again, "subtitles").items() if k != undisturbed[v]}
     tracks = [v for v, kind in undisturbed.items() if kind in ("", "too_few_words")]
     assert changed == dict.fromkeys(tracks[3:], "throttled")
-    assert pauses == [30.0, 60.0] * len(changed)
+    assert pauses == [300.0, 600.0] * len(changed)
 
 
 def test_an_empty_track_is_worth_another_try(
@@ -221,8 +310,8 @@ def test_media_that_break_off_do_not_count(
     output = shard_path(tmp_path / "media", 0)
     with sites(folder) as door:
         youtube = YouTube(proxy=door.proxy)
-        tables = (shard_path(crawled / "subtitles", 0), output)
-        download_media(*tables, tmp_path / "store", youtube, height=360, max_failed=1.0)
+        paths = (shard_path(crawled / "subtitles", 0), output)
+        download_media(*paths, tmp_path / "store", youtube, height=360, max_failed=1.0)
     rows = read_table(output).to_pylist()
     assert [row["video_id"] for row in rows] == [whole]
     assert Path(rows[0]["path"]).stat().st_size == rows[0]["bytes"]

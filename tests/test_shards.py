@@ -11,6 +11,7 @@ from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserErr
 from howto100m.shards import (
     Journal,
     Outcome,
+    Patience,
     Row,
     attempt,
     read_table,
@@ -115,8 +116,8 @@ def test_only_what_may_help_is_tried_again() -> None:
         tries.append(kind)
         raise ItemError(kind)
 
-    assert attempt("x", lambda: fail(Kind.NETWORK), attempts=3)[0].attempts == 3
-    assert attempt("x", lambda: fail(Kind.PRIVATE), attempts=3)[0].attempts == 1
+    assert attempt("x", lambda: fail(Kind.NETWORK), Patience(3))[0].attempts == 3
+    assert attempt("x", lambda: fail(Kind.PRIVATE), Patience(3))[0].attempts == 1
     assert tries == [Kind.NETWORK] * 3 + [Kind.PRIVATE]
 
 

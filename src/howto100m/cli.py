@@ -41,6 +41,12 @@ YtDlp = Annotated[
     str,
     typer.Option("--yt-dlp", envvar="HOWTO100M_YT_DLP", help="Options for yt-dlp, a JSON object."),
 ]
+PaceOption = Annotated[
+    str,
+    typer.Option(
+        "--pace", envvar="HOWTO100M_PACE", help="Requests an hour and patience, a JSON object."
+    ),
+]
 MaxFailed = Annotated[
     float,
     typer.Option(
@@ -181,6 +187,7 @@ def search(
     output: Output,
     results: Annotated[int, typer.Option(min=1, help="Results to keep a task.")] = 200,
     yt_dlp: YtDlp = "{}",
+    pace: PaceOption = "{}",
     max_failed: MaxFailed = 0.5,
     world: World = None,
     log: RequestLog = None,
@@ -188,7 +195,7 @@ def search(
     """The first results of YouTube for every task."""
     from howto100m.videos.search import search_tasks
 
-    with _youtube(yt_dlp, world, log) as youtube:
+    with _youtube(yt_dlp, pace, world, log) as youtube:
         search_tasks(tasks, output, youtube, results=results, max_failed=max_failed)
 
 
@@ -230,6 +237,7 @@ def subtitles(
     min_views: MinViews = 100,
     max_duration: MaxDuration = 2000.0,
     yt_dlp: YtDlp = "{}",
+    pace: PaceOption = "{}",
     max_failed: MaxFailed = 0.5,
     world: World = None,
     log: RequestLog = None,
@@ -237,7 +245,7 @@ def subtitles(
     """The English track of every video: manual, ASR or translated."""
     from howto100m.clips.subtitles import KINDS, fetch_subtitles
 
-    with _youtube(yt_dlp, world, log) as youtube:
+    with _youtube(yt_dlp, pace, world, log) as youtube:
         fetch_subtitles(
             videos,
             output,
@@ -324,6 +332,7 @@ def media(
     ] = None,
     height: Annotated[int, typer.Option(help="Lines of the stream, or the nearest below.")] = 360,
     yt_dlp: YtDlp = "{}",
+    pace: PaceOption = "{}",
     max_failed: MaxFailed = 0.5,
     world: World = None,
     log: RequestLog = None,
@@ -336,8 +345,29 @@ def media(
         return
     if subtitles is None or store is None:
         raise UserError("give --subtitles and --store to download, or --folder")
-    with _youtube(yt_dlp, world, log) as youtube:
+    with _youtube(yt_dlp, pace, world, log) as youtube:
         download_media(subtitles, output, store, youtube, height=height, max_failed=max_failed)
+
+
+@app.command()
+def retry(
+    results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
+    store: Annotated[Path, typer.Option(help="Folder of the media's folders.")] = Path("media"),
+    stage: Annotated[
+        list[str] | None, typer.Option(help="search, subtitles or media; repeat. None: all.")
+    ] = None,
+    yt_dlp: YtDlp = "{}",
+    pace: PaceOption = "{}",
+    world: World = None,
+    log: RequestLog = None,
+) -> None:
+    """Ask YouTube again for what failed and is worth another try, and for nothing else."""
+    from howto100m.retry import STAGES, retry_failures
+
+    if unknown := [name for name in stage or () if name not in STAGES]:
+        raise UserError(f"--stage is {unknown[0]}: give one of {', '.join(STAGES)}")
+    with _youtube(yt_dlp, pace, world, log) as youtube:
+        retry_failures(results, store, youtube, tuple(stage or STAGES))
 
 
 @app.command()
@@ -757,11 +787,20 @@ def _sites(world: Path | None, requests: Path | None) -> "Iterator[Door | None]"
 
 
 @contextmanager
-def _youtube(options: str, world: Path | None, requests: Path | None) -> "Iterator[YouTube]":
+def _youtube(
+    options: str, pace: str, world: Path | None, requests: Path | None
+) -> "Iterator[YouTube]":
+    from howto100m.videos.pace import Pace
     from howto100m.videos.youtube import YouTube
 
+    try:
+        given = json.loads(options)
+    except ValueError as error:
+        raise UserError(f"--yt-dlp {options!r} is no JSON object: {error}") from None
     with _sites(world, requests) as door:
-        yield YouTube(json.loads(options), door.proxy if door else None)
+        # A stand-in of this process needs no queue, unless one asks for it.
+        paced = None if world and pace == "{}" else Pace.of(pace)
+        yield YouTube(given, door.proxy if door else None, paced)
 
 
 def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":

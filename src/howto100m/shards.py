@@ -139,6 +139,11 @@ class Outcome:
     seconds: float = 0.0
     bytes: int = 0
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the item failed, and may not the next time."""
+        return self.kind is not None and self.kind.fate is Fate.RETRY
+
     @classmethod
     def of(cls, item: str, error: ItemError, attempts: int = 1, seconds: float = 0.0) -> "Outcome":
         """The outcome of an item that did not make it."""
@@ -163,12 +168,14 @@ class Journal:
     """What is done so far, one JSON line an item, on disk before the next item starts.
 
     It is no declared output, so Snakemake leaves it alone. A journal written under other settings
-    is put aside. A last line that a kill cut short is dropped.
+    is put aside. A last line that a kill cut short is dropped. An item in the making may leave its
+    first `parts` there: rows, and where to go on.
     """
 
     path: Path
     settings: Row
     done: dict[str, tuple[Outcome, list[Row]]] = field(default_factory=dict)
+    parts: dict[str, tuple[list[Row], str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Replay what an earlier run wrote, and cut off what it did not finish."""
@@ -178,25 +185,51 @@ class Journal:
             whole = [line for line in lines if line.endswith(b"\n")]
             if whole and json.loads(whole[0]) == json.loads(json.dumps(self.settings)):
                 for line in whole[1:]:
-                    entry = json.loads(line)
-                    outcome = entry["outcome"]
-                    outcome["status"] = Status(outcome["status"])
-                    outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
-                    self.done[outcome["id"]] = (Outcome(**outcome), entry["rows"])
+                    self._replay(json.loads(line))
                 kept = b"".join(whole)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path) as part:
-            part.write_bytes(kept or json.dumps(self.settings).encode() + b"\n")
+            part.write_bytes(kept or _line(self.settings))
         if self.done:
             log.info("%s: %d items were done before", self.path, len(self.done))
+
+    def _replay(self, entry: Row) -> None:
+        if "part" in entry:
+            self.parts[entry["part"]] = (entry["rows"], entry["next"])
+            return
+        outcome = entry["outcome"]
+        outcome["status"] = Status(outcome["status"])
+        outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
+        self.done[outcome["id"]] = (Outcome(**outcome), entry["rows"])
 
     def add(self, outcome: Outcome, rows: list[Row]) -> None:
         """Record an item; on return it is on disk."""
         self.done[outcome.id] = (outcome, rows)
+        self._append({"outcome": asdict(outcome), "rows": rows})
+
+    def add_part(self, item: str, rows: list[Row], following: str) -> None:
+        """Record what an item has so far, and where to go on; on return it is on disk."""
+        self.parts[item] = (rows, following)
+        self._append({"part": item, "rows": rows, "next": following})
+
+    def _append(self, entry: Row) -> None:
         with self.path.open("ab") as file:
-            file.write(json.dumps({"outcome": asdict(outcome), "rows": rows}).encode() + b"\n")
+            file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
+
+    def forget(self, items: Iterable[str]) -> None:
+        """Take items out, so that the next run asks for them again."""
+        gone = [self.done.pop(item)[0].id for item in items if item in self.done]
+        if gone:
+            entries = [{"outcome": asdict(o), "rows": rows} for o, rows in self.done.values()]
+            entries += [
+                {"part": item, "rows": rows, "next": following}
+                for item, (rows, following) in self.parts.items()
+                if item not in self.done
+            ]
+            with whole_file(self.path) as part:
+                part.write_bytes(b"".join(map(_line, [self.settings, *entries])))
 
     def remove(self) -> None:
         """Forget everything: the table is written."""
@@ -213,6 +246,27 @@ def journal_outcomes(path: Path) -> Iterator[Outcome]:
                 outcome["status"] = Status(outcome["status"])
                 outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
                 yield Outcome(**outcome)
+
+
+def _line(entry: Row) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often an item is tried, and the pauses (s) before the second try; they double from there.
+
+    The long one holds where the site asks for fewer requests. When so many items in a `row` failed
+    that are worth another try, it is no longer the items' fault.
+    """
+
+    tries: int = 1
+    pause: float = 0.0
+    long_pause: float = 0.0
+    row: int = 10
+
+
+ONE_TRY = Patience()
 
 
 @dataclass
@@ -238,24 +292,26 @@ class Progress:
 
 
 def attempt(
-    item: str, work: Callable[[], list[Row]], attempts: int = 1, wait: float = 0.0
+    item: str, work: Callable[[], list[Row]], patience: Patience = ONE_TRY
 ) -> tuple[Outcome, list[Row]]:
     """Do the work of one item, again where that may help, and say how it went.
 
-    `wait` is the pause in seconds before the second try; it doubles from there. An exception that
-    is no ItemError is a fault of ours: it is logged with its traceback and becomes a failed item.
-    Raises StageStopped when the kind of failure says that the next items would fare alike.
+    An exception that is no ItemError is a fault of ours: it is logged with its traceback and
+    becomes a failed item. Raises StageStopped when the kind of failure says that the next items
+    would fare alike.
     """
     started = time.monotonic()
-    for tried in range(1, attempts + 1):
+    for tried in range(1, patience.tries + 1):
         try:
             rows = work()
         except ItemError as error:
             if error.kind.fate is Fate.STOP:
                 raise StageStopped(f"{item}: {error}") from error
-            if error.kind.fate is Fate.RETRY and tried < attempts:
-                log.warning("%s: %s (try %d of %d)", item, error, tried, attempts)
-                time.sleep(wait * 2 ** (tried - 1))
+            if error.kind.fate is Fate.RETRY and tried < patience.tries:
+                log.warning("%s: %s (try %d of %d)", item, error, tried, patience.tries)
+                throttled = error.kind is Kind.THROTTLED
+                pause = patience.long_pause if throttled else patience.pause
+                time.sleep(pause * 2 ** (tried - 1))
                 continue
             return Outcome.of(item, error, tried, time.monotonic() - started), []
         except Exception as error:
@@ -285,51 +341,43 @@ def run_items(
     work: Callable[[Item], list[Row]],
     *,
     journal: Journal | None = None,
-    attempts: int = 1,
-    wait: float = 0.0,
+    patience: Patience = ONE_TRY,
     max_failed: float = 1.0,
 ) -> tuple[list[Row], list[Outcome]]:
     """Do the work of every item, in order; return the rows of those that are ok, and all outcomes.
 
-    `items` maps an id to what the work needs. What the journal holds is not done again.
-    Raises StageStopped (see `attempt`, `check_failures`).
+    `items` maps an id to what the work needs. What the journal holds is not done again; what made
+    the stage stop is taken out of it, so that the next run tries it again.
+    Raises StageStopped (see `attempt`, `check_failures`), and where `patience.row` items failed
+    that are worth another try and none came through in between, unless all items may fail.
     """
     rows: list[Row] = []
     outcomes: list[Outcome] = []
     progress = Progress(stage, len(items))
+    in_a_row: list[str] = []
     for item, needed in items.items():
         if journal and item in journal.done:
             outcome, found = journal.done[item]
         else:
-            outcome, found = attempt(item, partial(work, needed), attempts, wait)
+            outcome, found = attempt(item, partial(work, needed), patience)
             if journal:
                 journal.add(outcome, found)
+            in_a_row = [] if outcome.status is Status.OK else in_a_row
+            in_a_row += [item] if outcome.retryable else []
         rows += found
         outcomes.append(outcome)
         progress.count(outcome)
-    check_failures(stage, outcomes, max_failed)
+        if journal and len(in_a_row) == patience.row and max_failed < 1:
+            journal.forget(in_a_row)
+            raise StageStopped(
+                f"{stage}: {len(in_a_row)} items in a row failed, the last {item}:"
+                f" {outcome.kind}: {outcome.message}; what is done is kept: see what is wrong, then"
+                " run again"
+            )
+    try:
+        check_failures(stage, outcomes, max_failed)
+    except StageStopped:
+        if journal:
+            journal.forget(o.id for o in outcomes if o.retryable)
+        raise
     return rows, outcomes
-
-
-def crawl_shard(
-    stage: str,
-    items: Mapping[str, Item],
-    work: Callable[[Item], list[Row]],
-    output: Path,
-    schema: pa.Schema,
-    *,
-    settings: Row,
-    wait: float,
-    max_failed: float,
-) -> None:
-    """Do a shard's items that are asked from a site, and write the shard.
-
-    Three tries an item, `wait` seconds before the second. What is done stands in a journal beside
-    the shard until the shard is written; `settings` are those that decide what the rows are.
-    """
-    journal = Journal(output.with_suffix(".journal.jsonl"), settings)
-    rows, outcomes = run_items(
-        stage, items, work, journal=journal, attempts=3, wait=wait, max_failed=max_failed
-    )
-    write_shard(output, rows, schema, outcomes)
-    journal.remove()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.clips.captions import count_words, lines_of, read_cues
+from howto100m.crawl import crawl_shard, open_journal
 from howto100m.kinds import ItemError, Kind
-from howto100m.shards import Row, crawl_shard, read_table
+from howto100m.shards import Row, read_table
 from howto100m.videos.select import Limits
 from howto100m.videos.youtube import Track, YouTube
 
@@ -16,12 +17,19 @@ KINDS = ("manual", "asr", "translated")
 
 
 def choose_track(tracks: Iterable[Track], kinds: Sequence[str]) -> Track | None:
-    """The best English track: the first of `kinds` that there is, plain "en" before "en-…".
+    """The best English track: the first of `kinds` that there is, and in it the plainest.
 
-    yt-dlp lists an English ASR track twice, as "en" and "en-orig"; a translated one only as "en".
+    "en" goes before a region's ("en-GB"), that before one with a name of its own, of which yt-dlp
+    puts the site's mark behind the language ("en-eEY6OEpapPo"). It lists an English ASR track
+    twice, as "en" and "en-orig"; a translation as "en", of a track that people wrote as "en-es".
     """
     english = [t for t in tracks if t.language.split("-")[0] == "en" and t.kind in kinds]
-    return min(english, key=lambda t: (kinds.index(t.kind), t.language != "en"), default=None)
+    return min(english, key=lambda t: (kinds.index(t.kind), _distance(t.language)), default=None)
+
+
+def _distance(language: str) -> int:
+    region = language.removeprefix("en").removeprefix("-")
+    return 2 if len(region) > 4 else bool(region)
 
 
 def fetch_subtitles(
@@ -39,6 +47,7 @@ def fetch_subtitles(
     A video costs one request for its player answer, which settles views and duration where the
     search did not say them, and one for its track.
     """
+    settings = {"kinds": list(kinds), "min_words": min_words, **asdict(limits)}
     columns = ["video_id", "rank", "views", "duration"]
     wanted = {v["video_id"]: v for v in read_table(videos, columns).to_pylist()}
 
@@ -77,7 +86,7 @@ def fetch_subtitles(
         fetch,
         output,
         tables.SUBTITLES,
-        settings={"kinds": list(kinds), "min_words": min_words, **asdict(limits)},
-        wait=30.0,
+        journal=open_journal(output, settings),
+        patience=youtube.pace.patience,
         max_failed=max_failed,
     )

@@ -90,6 +90,23 @@ def probe(path: Path) -> VideoInfo:
         return _info(container, stream)
 
 
+def last_second(path: Path) -> float:
+    """Seconds from a file's first picture to the end of its last, read without decoding.
+
+    The head of a file that broke off still tells the whole duration. Raises ItemError as `probe`.
+    """
+    with _opened(path) as (container, stream):
+        times = [
+            (packet.pts, packet.pts + (packet.duration or 0))
+            for packet in container.demux(stream)
+            if packet.pts is not None
+        ]
+        if not times:
+            raise ItemError(Kind.CORRUPT, f"{path.name} has no picture")
+        first, last = min(start for start, _ in times), max(end for _, end in times)
+        return float((last - first) * stream.time_base)
+
+
 def rows(
     path: Path,
     samplings: Sequence[Sampling],

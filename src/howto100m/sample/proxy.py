@@ -4,6 +4,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -42,7 +43,8 @@ class Request:
 class Response:
     """An answer; its length is told by the proxy. `what` names it in the log of requests.
 
-    One that is `cut` breaks off: its connection ends in the middle of the body.
+    One that is `cut` breaks off: its connection ends in the middle of the body. One that trickles
+    comes byte by byte, `trickle` seconds apart.
     """
 
     body: bytes = b""
@@ -52,6 +54,7 @@ class Response:
     what: str = ""
     video_id: str = ""
     cut: bool = False
+    trickle: float = 0.0
 
 
 Site = Callable[[Request], Response]
@@ -182,9 +185,13 @@ class _Tls(BaseHTTPRequestHandler):
         self.send_header("Content-Type", response.kind)
         self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(
-            response.body[: len(response.body) // 2] if response.cut else response.body
-        )
+        body = response.body[: len(response.body) // 2] if response.cut else response.body
+        for place in range(len(body)) if response.trickle else ():
+            self.wfile.write(body[place : place + 1])
+            self.wfile.flush()
+            time.sleep(response.trickle)
+        if not response.trickle:
+            self.wfile.write(body)
         self.close_connection |= response.cut
 
     def do_POST(self) -> None:

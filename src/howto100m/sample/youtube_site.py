@@ -75,7 +75,12 @@ class YoutubeSite:
         """A page of a query's results; the token of a continuation holds query and position."""
         query, start = str(asked.get("query", "")), 0
         if token := asked.get("continuation"):
-            query, start = json.loads(urlsafe_b64decode(token))
+            try:
+                query, start = json.loads(urlsafe_b64decode(token))
+            except ValueError:
+                error = {"error": {"code": 400, "message": "Request contains an invalid argument."}}
+                body = json.dumps(error).encode()
+                return Response(body, "application/json", 400, what="search")
         found = self._world.searches.get(query.lower(), ())
         shown = [_result(self._world.videos[name]) for name in found[start : start + PAGE]]
         nothing = {"messageRenderer": {"text": _text("No more results")}}

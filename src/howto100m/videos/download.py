@@ -1,17 +1,19 @@
 """Fetch the media of the videos that have subtitles, or take a folder of one's own."""
 
 import hashlib
+import shutil
 import tempfile
 from pathlib import Path
 
 from howto100m import tables
-from howto100m.features.decode import probe
+from howto100m.crawl import crawl_shard, open_journal
+from howto100m.features.decode import last_second, probe
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.shards import Row, crawl_shard, read_table, run_items, write_shard
+from howto100m.shards import Row, read_table, run_items, write_shard
 from howto100m.videos.youtube import YouTube
 
-DURATION_SLACK = 2.0
-"""Seconds by which a file may fall short of the announced duration, which is a rounded one."""
+DURATION_SLACK, DURATION_SHARE = 2.0, 0.02
+"""Seconds, or share of it, by which a file may miss the announced duration, a rounded one."""
 ENDINGS = frozenset(".mp4 .m4v .mkv .mov .webm .avi .flv .mpg .mpeg .ts".split())
 
 
@@ -20,21 +22,21 @@ def download_media(
 ) -> None:
     """Download every video of a subtitles shard into `folder`; write its shard of the media table.
 
-    Only the video stream is fetched. A file counts once it was opened and is about as long as
-    announced, where that is known. A shard of the videos table does as well.
+    Only the video stream is fetched. A file counts once it was read to its end and is about as long
+    as announced, or as its own head says where that is not known. A shard of the videos table does
+    as well.
     """
     videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
     folder.mkdir(parents=True, exist_ok=True)
+    for scraps in folder.glob(".part-*"):  # of a run that was killed
+        shutil.rmtree(scraps)
 
     def download(video: Row) -> list[Row]:
         video_id, announced = video["video_id"], video["duration"]
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
             fetched = youtube.download(video_id, Path(part), height)
             row = describe(video_id, fetched)
-            if announced is not None and row["duration"] < announced - DURATION_SLACK:
-                raise ItemError(
-                    Kind.NETWORK, f"{row['duration']:.1f} s arrived of {announced:g} s announced"
-                )
+            check_duration(last_second(fetched), announced or row["duration"])
             kept = fetched.replace(folder / fetched.name)
         return [row | {"path": str(kept)}]
 
@@ -44,9 +46,10 @@ def download_media(
         download,
         output,
         tables.MEDIA,
-        settings={"height": height},
-        wait=10.0,
+        journal=open_journal(output, {"height": height, "videos_of": subtitles.parent.name}),
+        patience=youtube.pace.patience,
         max_failed=max_failed,
+        holds=lambda row: _is_there(Path(row["path"]), row["bytes"]),
     )
 
 
@@ -61,6 +64,16 @@ def collect_media(folder: Path, output: Path) -> None:
         "videos opened", {p.stem: p for p in files}, lambda path: [describe(path.stem, path)]
     )
     write_shard(output, rows, tables.MEDIA, outcomes)
+
+
+def check_duration(found: float, announced: float) -> None:
+    """Raise ItemError where the pictures of a file (s) are not as long as announced (s)."""
+    if abs(found - announced) > max(DURATION_SLACK, DURATION_SHARE * announced):
+        raise ItemError(Kind.NETWORK, f"{found:.1f} s arrived of {announced:.1f} s announced")
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def describe(video_id: str, path: Path) -> Row:

@@ -148,13 +148,15 @@ def _write_shard(path: Path, found: pa.Table, limits: Limits) -> Counter[str]:
     judged = (found[c].to_pylist() for c in ("rank", "views", "duration", "live"))
     refusals = [limits.refuse(*facts) for facts in zip(*judged, strict=True)]
     kinds = [refusal and refusal.kind.value for refusal in refusals]
+    statuses = [refusal.kind.status if refusal else Status.OK for refusal in refusals]
+    messages = [refusal.message if refusal else "" for refusal in refusals]
     write_table(path, found.filter(pa.array([k is None for k in kinds], pa.bool_())), tables.VIDEOS)
     nothing = np.zeros(len(found))
     status: dict[str, object] = {
         "id": found["video_id"],
-        "status": [refusal.kind.status.value if refusal else Status.OK.value for refusal in refusals],
+        "status": pa.array([status.value for status in statuses], pa.string()),
         "kind": pa.array(kinds, pa.string()),
-        "message": pa.array([refusal.message if refusal else "" for refusal in refusals], pa.string()),
+        "message": pa.array(messages, pa.string()),
         "attempts": nothing + 1,
         "seconds": nothing,
         "bytes": nothing,
