@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Problem = Literal["", "private", "removed", "members", "age", "geo", "paid", "upcoming", "live"]
+Problem = Literal[
+    "", "private", "removed", "members", "age", "geo", "paid", "upcoming", "live", "dubbed"
+]
 
 
 @dataclass(frozen=True)

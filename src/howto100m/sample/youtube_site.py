@@ -104,6 +104,8 @@ class YoutubeSite:
         if video.problem in PROBLEMS:
             return {"playabilityStatus": _verdict(*PROBLEMS[video.problem]), **answer}
         streams: Json = {"adaptiveFormats": [_format(video, self._media)] if video.media else []}
+        if video.problem == "dubbed":
+            streams["adaptiveFormats"] += [_dubbing(video, *one) for one in enumerate(LANGUAGES)]
         if video.problem == "live":
             manifest = f"https://manifest.googlevideo.com/api/manifest/hls_variant/id/{name}"
             streams = {"hlsManifestUrl": manifest}
@@ -262,6 +264,25 @@ def _format(video: Video, media: Path) -> Json:
         "contentLength": str(size),
         "quality": "small",
         "qualityLabel": f"{video.height}p",
+        "approxDurationMs": str(video.seconds * 1000),
+    }
+
+
+def _dubbing(video: Video, number: int, language: str) -> Json:
+    """A sound track of a video that is dubbed, or its original one."""
+    query = {"id": f"{video.video_id}.{language}", "itag": 140, "mime": "audio/mp4"}
+    return {
+        "itag": 140,
+        "url": f"https://rr1---sn-sample.googlevideo.com/videoplayback?{urlencode(query)}",
+        "mimeType": 'audio/mp4; codecs="mp4a.40.2"',
+        "bitrate": 128_000,
+        "quality": "tiny",
+        "contentLength": str(16_000 * video.seconds),
+        "audioTrack": {
+            "id": f"{language}.{4 if number == 0 else 3}",
+            "displayName": LANGUAGES[language] + (" original" if number == 0 else ""),
+            "audioIsDefault": number == 0,
+        },
         "approxDurationMs": str(video.seconds * 1000),
     }
 

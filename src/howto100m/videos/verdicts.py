@@ -21,6 +21,7 @@ _VERDICTS: tuple[tuple[str, Kind], ...] = (
     (r"timed? ?out", Kind.TIMEOUT),
     (r"HTTP Error (?:403|5\d\d)|connection|unable to download|incomplete", Kind.NETWORK),
     (r"network|resolve host|remote end closed|did not get any data blocks", Kind.NETWORK),
+    (r"failed to parse json|incomplete data", Kind.NETWORK),
     (r"failed to extract any player", Kind.NETWORK),
     (r"processing this video", Kind.NETWORK),
     (r"unavailable|removed|terminated|no longer available|does not exist", Kind.GONE),

@@ -25,6 +25,7 @@ from howto100m.videos.verdicts import no_vtt, one_line, verdict
 
 log = logging.getLogger(__name__)
 
+_INTO_ENGLISH = re.compile(r"\btlang=en-[\w-]+")
 VIDEO_ID = re.compile(r"[\w-]{11}", re.ASCII)
 """The form of an id; what has another one never comes near a URL or a path."""
 
@@ -202,7 +203,7 @@ class YouTube:
             video_id=video_id,
             views=_views(info.get("view_count")),
             duration=_seconds(info.get("duration")),
-            live=info.get("live_status") or "",
+            live=one_line(info.get("live_status")).replace("not_live", ""),
             tracks=tuple(_tracks(info)),
         )
 
@@ -252,7 +253,7 @@ def _hit(entry: Mapping[str, Any]) -> Hit:
         views=_views(entry.get("view_count")),
         duration=_seconds(entry.get("duration")),
         channel=one_line(entry.get("channel")),
-        live=one_line(entry.get("live_status")),
+        live=one_line(entry.get("live_status")).replace("not_live", ""),
     )
 
 
@@ -271,9 +272,10 @@ def _tracks(info: Mapping[str, Any]) -> Iterator[Track]:
             yield Track(language, "manual", url)
     for language, formats in (info.get("automatic_captions") or {}).items():
         if url := _vtt(formats):
-            yield Track(
-                language, "translated" if "tlang" in parse_qs(urlsplit(url).query) else "asr", url
-            )
+            translated = "tlang" in parse_qs(urlsplit(url).query)
+            # yt-dlp asks for the language "en-es" where "en" of a Spanish track is meant.
+            url = _INTO_ENGLISH.sub("tlang=en", url)
+            yield Track(language, "translated" if translated else "asr", url)
 
 
 def _vtt(formats: list[dict[str, Any]]) -> str | None:
