@@ -315,5 +315,5 @@ def test_media_that_break_off_do_not_count(
     rows = read_table(output).to_pylist()
     assert [row["video_id"] for row in rows] == [whole]
     assert Path(rows[0]["path"]).stat().st_size == rows[0]["bytes"]
-    assert set(fates(tmp_path, "media").values()) == {"", "corrupt"}
+    assert set(fates(tmp_path, "media").values()) == {"", "network"}
     assert [p.name for p in (tmp_path / "store").iterdir()] == [f"{whole}.mp4"]

@@ -35,8 +35,7 @@ def download_media(
         video_id, announced = video["video_id"], video["duration"]
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
             fetched = youtube.download(video_id, Path(part), height)
-            row = describe(video_id, fetched)
-            check_duration(last_second(fetched), announced or row["duration"])
+            row = describe_whole(video_id, fetched, announced)
             kept = fetched.replace(folder / fetched.name)
         return [row | {"path": str(kept)}]
 
@@ -66,10 +65,22 @@ def collect_media(folder: Path, output: Path) -> None:
     write_shard(output, rows, tables.MEDIA, outcomes)
 
 
-def check_duration(found: float, announced: float) -> None:
-    """Raise ItemError where the pictures of a file (s) are not as long as announced (s)."""
-    if abs(found - announced) > max(DURATION_SLACK, DURATION_SHARE * announced):
-        raise ItemError(Kind.NETWORK, f"{found:.1f} s arrived of {announced:.1f} s announced")
+def describe_whole(video_id: str, path: Path, announced: float | None) -> Row:
+    """A row of the media table for a file that arrived whole.
+
+    Raises ItemError, worth another try, where it cannot be read or its pictures do not last as long
+    as announced (s).
+    """
+    try:
+        row, found = describe(video_id, path), last_second(path)
+    except ItemError as error:
+        if error.kind is not Kind.CORRUPT:
+            raise
+        raise ItemError(Kind.NETWORK, f"what arrived is no video: {error.message}") from error
+    wanted = announced or row["duration"]
+    if abs(found - wanted) > max(DURATION_SLACK, DURATION_SHARE * wanted):
+        raise ItemError(Kind.NETWORK, f"{found:.1f} s arrived of {wanted:.1f} s announced")
+    return row
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,10 +234,11 @@ class YouTube:
         with self._verdicts(), self._open(options) as site:
             info = site.extract_info(address, download=True)
         path = Path(info["requested_downloads"][0]["filepath"])
-        with suppress(ValueError):
-            if path.relative_to(folder).name == str(path.relative_to(folder)):
-                return path
-        raise ItemError(Kind.MALFORMED, f"the file's name leads elsewhere: {one_line(str(path))}")
+        if path.resolve().parent != folder.resolve():
+            raise ItemError(
+                Kind.MALFORMED, f"the file's name leads elsewhere: {one_line(str(path))}"
+            )
+        return folder / path.name
 
 
 def _watch(video_id: str) -> str:
