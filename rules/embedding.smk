@@ -11,11 +11,10 @@ rule build_vocabulary:
     resources:
         mem_mb=8000,
     params:
-        vectors=config["vocabulary"]["vectors"],
-        min_count=config["vocabulary"]["min_count"],
+        settings=flags(config["vocabulary"]),
     shell:
-        "python -m howto100m vocabulary --clips results/clips --vectors {params.vectors:q}"
-        " --min-count {params.min_count} --output {output.table} > {log} 2>&1"
+        "python -m howto100m vocabulary --clips results/clips {params.settings}"
+        " --output {output.table} > {log} 2>&1"
 
 
 rule train_embedding:

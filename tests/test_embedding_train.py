@@ -74,27 +74,37 @@ def pairs_by_feature(made: Path) -> dict[bytes, dict]:
 
 
 def test_an_epoch_takes_every_video_once_and_drops_the_last_batch(made):
-    assert [len(b.tokens) for b in batches(made)] == [40, 40, 40]
+    assert [len(b.clips) for b in batches(made)] == [40, 40, 40]
     (whole,) = batches(made, videos_per_batch=17, pairs_per_video=1)
     assert whole.video.shape == (17, 4096)
+
+
+def test_what_is_drawn_twice_is_read_once(made):
+    for batch in batches(made):
+        assert len(np.unique(batch.video, axis=0)) == len(batch.video) < 40
+        assert set(batch.clips) == set(range(len(batch.video)))
+        assert set(batch.captions) == set(range(len(batch.tokens)))
+
+
+def test_the_tables_say_how_many_videos_they_have(made):
     assert len(videos_of([made / "pairsa", made / "pairsb"])) == 17
 
 
 def test_pairs_of_a_video_are_contiguous_and_belong_together(made):
     by_feature = pairs_by_feature(made)
     for batch in batches(made):
-        found = [by_feature[row.tobytes()] for row in batch.video]
+        found = [by_feature[batch.video[clip].tobytes()] for clip in batch.clips]
         owners = [pair["video_id"] for pair in found]
         assert all(len(set(owners[i : i + 8])) == 1 for i in range(0, 40, 8))
         assert len(set(owners)) == 5
-        for row, pair in zip(batch.tokens, found, strict=True):
+        for row, pair in zip(batch.tokens[batch.captions], found, strict=True):
             assert list(row) == (pair["tokens"] + [0] * 6)[:6]
 
 
 def test_every_pair_comes_once_an_epoch(made):
     by_feature = pairs_by_feature(made)
     seen = batches(made, videos_per_batch=4, pairs_per_video=1, every_pair=True)
-    assert [len(batch.video) for batch in seen] == [4] * (len(by_feature) // 4)
+    assert [len(batch.clips) for batch in seen] == [4] * (len(by_feature) // 4)
     features = [row.tobytes() for batch in seen for row in batch.video]
     assert set(features) == set(by_feature)
     assert len(features) == len(by_feature)
@@ -106,9 +116,9 @@ def test_candidates_are_the_nearest_captions_of_the_same_video(made):
     by_feature = pairs_by_feature(made)
     captions = {(p["video_id"], p["clip"]): p["tokens"] for p in by_feature.values()}
     (batch,) = batches(made, videos_per_batch=17, candidates=3)
-    assert batch.tokens.shape == (17 * 8 * 3, 6)
-    for row, candidates in zip(batch.video, batch.tokens.reshape(-1, 3, 6), strict=True):
-        pair = by_feature[row.tobytes()]
+    texts = batch.tokens[batch.captions].reshape(17 * 8, 3, 6)
+    for clip, candidates in zip(batch.clips, texts, strict=True):
+        pair = by_feature[batch.video[clip].tobytes()]
         # Clips of one length at equal distances: every tie goes to the next one.
         clips = min(pair["clip"], 5) + np.arange(3)
         expected = [captions[pair["video_id"], clip] for clip in clips]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gensim.models import KeyedVectors
 
 from feature_tables import write_clips
@@ -30,7 +31,9 @@ def clips(tmp_path) -> list[Path]:
     ]
 
 
-def build(clips, vectors="train", min_count=1, seed=1, workers=1) -> tuple[Vocabulary, dict]:
+def build(
+    clips, vectors="train", min_count=1, seed=1, workers=1, fold_case=False
+) -> tuple[Vocabulary, dict]:
     output = clips[0].parent / "vocabulary.parquet"
     status = output.with_suffix(".status.parquet")
     build_vocabulary(
@@ -41,6 +44,7 @@ def build(clips, vectors="train", min_count=1, seed=1, workers=1) -> tuple[Vocab
         min_count=min_count,
         seed=seed,
         workers=workers,
+        fold_case=fold_case,
     )
     kinds = {row["id"]: (row["kind"], row["message"]) for row in read_table(status).to_pylist()}
     return Vocabulary.load(output), kinds
@@ -119,6 +123,63 @@ def test_gensims_own_form_and_the_text_form(clips, some, tmp_path):
         assert np.allclose(words.vectors[1], some["cut"], atol=1e-6)
 
 
+def test_case_tells_words_apart_unless_it_is_folded(clips, some, tmp_path):
+    path = write_binary(tmp_path / "v.bin", some)
+    kept, _ = build(clips, path)
+    assert kept.ids["Onion"] != kept.ids["onion"]
+    assert kept.encode("CUT Onion", 9) == [kept.ids["Onion"]]
+    folded, kinds = build(clips, path, fold_case=True)
+    assert list(folded.ids) == ["cut", "onion", "the"]
+    assert np.array_equal(folded.vectors[folded.ids["onion"]], some["onion"])
+    assert folded.encode("CUT Onion", 9) == [folded.ids["cut"], folded.ids["onion"]]
+    assert "Onion" not in kinds
+
+
+def test_a_folded_word_takes_the_first_vector_of_another_case(clips, some, tmp_path):
+    entries = {"THE": some["other"], "The": some["cut"], "Onion": some["Onion"]}
+    folded, _ = build(clips, write_binary(tmp_path / "v.bin", entries), fold_case=True)
+    assert np.array_equal(folded.vectors[folded.ids["the"]], some["other"])
+    entries |= {"the": some["the"], "ONION": some["cut"]}
+    folded, _ = build(clips, write_binary(tmp_path / "v.bin", entries), fold_case=True)
+    assert np.array_equal(folded.vectors[folded.ids["the"]], some["the"])
+    assert np.array_equal(folded.vectors[folded.ids["onion"]], some["Onion"])
+
+
+def test_trained_vectors_can_fold_case_too(clips):
+    folded, _ = build(clips, fold_case=True)
+    assert "Onion" not in folded.ids
+    assert folded.vectors.any(axis=1)[1:].all()
+
+
+@pytest.mark.parametrize("whole_network", [False, True])
+@pytest.mark.parametrize("name", ["dict.npy", "s3d_dict.npy"])
+def test_the_mil_nce_authors_vectors(clips, some, tmp_path, whole_network, name):
+    rows = torch.from_numpy(np.stack([np.zeros(300, np.float32), *some.values()]))
+    state = {"text_module.word_embd.weight": rows, "fc.bias": torch.ones(1)}
+    torch.save(state if whole_network else rows, tmp_path / "word2vec.pth")
+    with pytest.raises(UserError, match=r"word2vec\.pth needs its words beside it"):
+        build(clips, tmp_path / "word2vec.pth")
+    np.save(tmp_path / name, np.array(list(some)))
+    words, _ = build(clips, tmp_path / "word2vec.pth")
+    assert list(words.ids) == ["cut", "onion", "the", "Onion"]
+    for word, row in words.ids.items():
+        assert np.array_equal(words.vectors[row], some[word])
+    np.save(tmp_path / name, np.array([*some, "more"]))
+    with pytest.raises(
+        UserError, match=r"word2vec\.pth holds no whole table .* 8 rows, but 8 words"
+    ):
+        build(clips, tmp_path / "word2vec.pth")
+
+
+def test_a_file_of_many_pieces_is_read_word_by_word(clips, some, tmp_path):
+    filler = {f"filler{i}": some["other"] for i in range(3000)}
+    path = write_binary(tmp_path / "v.bin", filler | some | {"cut ": some["the"]})
+    words, _ = build(clips, path)
+    assert words.vectors[words.ids["cut"]].tolist() == some["cut"].tolist()
+    assert list(words.ids) == ["cut", "onion", "the", "Onion"]
+    assert words.vectors.base is None or words.vectors.base.nbytes < 100_000
+
+
 def test_damaged_and_missing_files_are_named(clips, some, tmp_path):
     whole = write_binary(tmp_path / "v.bin", some).read_bytes()
     (tmp_path / "cut.bin").write_bytes(whole[:-7])
@@ -126,7 +187,12 @@ def test_damaged_and_missing_files_are_named(clips, some, tmp_path):
     (tmp_path / "noise.bin").write_bytes(os.urandom(100))
     (tmp_path / "noise.kv").write_bytes(os.urandom(100))
     (tmp_path / "page.bin.gz").write_bytes(b"<html>not found</html>")
-    for name in ("cut.bin", "cut.bin.gz", "noise.bin", "noise.kv", "page.bin.gz"):
+    (tmp_path / "blank.bin").write_bytes(b"9 300\n" + b"x" * 9000)
+    (tmp_path / "noise.pth").write_bytes(os.urandom(100))
+    np.save(tmp_path / "dict.npy", np.array(["cut"]))
+    write_binary(tmp_path / "nan.bin", some | {"cut": np.full(300, np.nan)})
+    names = ["cut.bin", "cut.bin.gz", "noise.bin", "noise.kv", "page.bin.gz", "blank.bin"]
+    for name in [*names, "noise.pth", "nan.bin"]:
         with pytest.raises(UserError, match=f"{name} holds no whole table"):
             build(clips, tmp_path / name)
     with pytest.raises(UserError, match=r"absent\.bin do not exist"):

@@ -477,6 +477,7 @@ def vocabulary(
     output: Output,
     vectors: Annotated[str, typer.Option(help="Path or URL of word vectors, or `train`.")],
     min_count: Annotated[int, typer.Option(min=1, help="Times a word must occur.")] = 1,
+    fold_case: Annotated[bool, typer.Option(help="Look words up in lower case.")] = False,
     seed: Seed = 1,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
 ) -> None:
@@ -491,6 +492,7 @@ def vocabulary(
         min_count=min_count,
         seed=seed,
         workers=workers,
+        fold_case=fold_case,
     )
 
 

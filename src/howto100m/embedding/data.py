@@ -31,12 +31,28 @@ _PAGE_HEADER = 40
 
 @dataclass(frozen=True)
 class Batch:
-    """N pairs, those of a video contiguous."""
+    """N pairs, those of a video contiguous; what was drawn twice stands here once."""
 
     tokens: Tokens
-    """[N * candidates, max_words], word ids, 0 beyond the caption; a pair's captions contiguous."""
+    """[C, max_words]: distinct captions as word ids, 0 beyond the caption."""
     video: Vectors
-    """[N, 4096]."""
+    """[V, 4096]: features of distinct clips."""
+    captions: Places
+    """[N * candidates] rows of `tokens`, those of a pair contiguous."""
+    clips: Places
+    """[N] rows of `video`."""
+
+    @classmethod
+    def join(cls, parts: Sequence["Batch"]) -> "Batch":
+        """One batch of several."""
+        tokens, video = ([getattr(p, name) for p in parts] for name in ("tokens", "video"))
+        before = [np.cumsum([0, *map(len, arrays)])[:-1] for arrays in (tokens, video)]
+        return cls(
+            np.concatenate(tokens),
+            np.concatenate(video),
+            np.concatenate([p.captions + n for p, n in zip(parts, before[0], strict=True)]),
+            np.concatenate([p.clips + n for p, n in zip(parts, before[1], strict=True)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -152,13 +168,15 @@ class Drawn:
     video: int
     pairs: Places
 
-    def read(self, max_words: int, candidates: int) -> tuple[Tokens, Vectors]:
-        """Captions [len(pairs) * candidates, max_words] and features [len(pairs), 4096]."""
+    def read(self, max_words: int, candidates: int) -> Batch:
+        """Their captions and features."""
         whole = slice(self.shard.first[self.video], self.shard.first[self.video + 1])
         starts, ends = self.shard.starts[whole], self.shard.ends[whole]
-        captions = nearest_in_time(starts, ends, self.pairs, candidates).ravel()
-        tokens = self.shard.tokens(self.video, captions, max_words)
-        return tokens, self.shard.features(self.video)[self.pairs]
+        near = nearest_in_time(starts, ends, self.pairs, candidates).ravel()
+        texts, captions = np.unique(near, return_inverse=True)
+        seen, clips = np.unique(self.pairs, return_inverse=True)
+        tokens = self.shard.tokens(self.video, texts, max_words)
+        return Batch(tokens, self.shard.features(self.video)[seen], captions, clips)
 
 
 @dataclass(frozen=True)
@@ -217,9 +235,7 @@ def draw_batches(
     """The batches of one epoch (see `draw`) from number `first` on, this process's part of each."""
     for batch in islice(draw(paths, sampling, seed=seed, epoch=epoch), first, None):
         part = team.part(batch)
-        read = (drawn.read(sampling.max_words, sampling.candidates) for drawn in part)
-        tokens, vectors = zip(*read, strict=True)
-        yield Batch(np.concatenate(tokens), np.concatenate(vectors))
+        yield Batch.join([drawn.read(sampling.max_words, sampling.candidates) for drawn in part])
 
 
 def ahead(items: Iterator[Item], number: int = 2) -> Iterator[Item]:

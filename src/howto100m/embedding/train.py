@@ -127,8 +127,8 @@ def train_embedding(
         with watched(training.curve, tensorboard if team.leads else None):
             for epoch in range(begun, epochs + 1):
                 drawn = draw_batches(pairs, sampling, team, seed=seed, epoch=epoch, first=done)
-                for step, (ids, video) in enumerate(ahead(map(training.fetch, drawn)), done + 1):
-                    training.step(ids, video, epoch, step)
+                for step, batch in enumerate(ahead(map(training.fetch, drawn)), done + 1):
+                    training.step(batch, epoch, step)
                 training.end_epoch(epoch, lr_decay)
                 done = 0
         if team.leads:
@@ -192,10 +192,12 @@ class Both(nn.Module):
         self.net, self.normalise = net, normalise
         self.words = nn.Buffer(words, persistent=False)
 
-    def forward(self, ids: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Word ids [N * candidates, max_words] and features [N, 4096] to their embeddings."""
+    def forward(
+        self, ids: Tensor, video: Tensor, captions: Tensor, clips: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Captions and clips of a `Batch` to embeddings [N * candidates, dim] and [N, dim]."""
         text = self.net.embed_text(ids, self.words, self.normalise)
-        return text, self.net.embed_video(video, self.normalise)
+        return text[captions], self.net.embed_video(video, self.normalise)[clips]
 
 
 @dataclass
@@ -235,27 +237,25 @@ class _Training:
         log.info("%s: goes on behind step %d", self.file.path, len(self.curve))
         return standing.epoch, standing.step
 
-    def fetch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A batch as tensors, from where a GPU can copy them while it computes."""
-        ids, video = torch.from_numpy(batch.tokens), torch.from_numpy(batch.video)
-        return (
-            (ids.pin_memory(), video.pin_memory()) if self.device.type == "cuda" else (ids, video)
-        )
+    def fetch(self, batch: Batch) -> list[Tensor]:
+        """A batch as tensors, where a GPU can copy them from while it computes."""
+        arrays = (batch.tokens, batch.video, batch.captions, batch.clips)
+        tensors = [torch.from_numpy(array) for array in arrays]
+        return [t.pin_memory() for t in tensors] if self.device.type == "cuda" else tensors
 
-    def step(self, ids: Tensor, video: Tensor, epoch: int, step: int) -> None:
+    def step(self, batch: list[Tensor], epoch: int, step: int) -> None:
         """One update. Raises UserError when losses are not finite, maybe some steps later."""
         device = self.device
-        ids = ids.to(device, non_blocking=True)
-        video = video.to(device, non_blocking=True).float()
+        ids, video, captions, clips = (part.to(device, non_blocking=True) for part in batch)
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            text, seen = self.both(ids, video)
+            text, seen = self.both(ids, video.float(), captions, clips)
             loss: Tensor = self.objective(self.team.gather(text), self.team.gather(seen))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         try:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.curve.add(epoch, loss, rate, self.team.size * len(video))
+            self.curve.add(epoch, loss, rate, self.team.size * len(clips))
         except UserError as error:
             raise self._diverged(error) from None
         if time.monotonic() - self._saved >= self.save_every:

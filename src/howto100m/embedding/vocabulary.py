@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from howto100m import tables
 from howto100m.fetch import fetch_file, is_url
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome, read_table, write_status, write_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,21 @@ TRAIN = "train"
 _WORD = re.compile(r"[\w']+")
 _NORM = 2.0
 _TOKENS_SEEN = 2_000_000
+_PIECE = 1 << 20
+_LONGEST_WORD = 4096
+"""Bytes of a word of a word2vec file; more without a blank means that the file is damaged."""
+_FOLD_CASE = b"fold_case"
+_DICTIONARIES = ("dict.npy", "s3d_dict.npy")
 
 
 def tokenize(text: str) -> list[str]:
     """The words of a caption, case kept, as the official loader cuts them: `[\\w']+`."""
     return _WORD.findall(text)
+
+
+def _folder(fold_case: bool) -> Callable[[str], str]:
+    """How words are written in a vocabulary."""
+    return str.lower if fold_case else str
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class Vocabulary:
 
     ids: Mapping[str, int]
     vectors: Vectors
+    fold_case: bool = False
+    """Whether the words stand in lower case, and every text is put so before it is looked up."""
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
@@ -52,11 +67,12 @@ class Vocabulary:
         vectors = np.zeros((len(words) + 1, tables.WORD_DIM), np.float32)
         stored = b"".join(table["vector"].to_pylist())
         vectors[1:] = np.frombuffer(stored, "<f4").reshape(len(words), tables.WORD_DIM)
-        return cls({word: i for i, word in enumerate(words, 1)}, vectors)
+        fold_case = (table.schema.metadata or {}).get(_FOLD_CASE) == b"true"
+        return cls({word: i for i, word in enumerate(words, 1)}, vectors, fold_case)
 
     def encode(self, text: str, max_words: int) -> list[int]:
         """The ids of a text's words; unknown words go first, then what is beyond `max_words`."""
-        known = (self.ids.get(word) for word in tokenize(text))
+        known = map(self.ids.get, tokenize(_folder(self.fold_case)(text)))
         return [i for i in known if i is not None][:max_words]
 
 
@@ -84,25 +100,31 @@ def build_vocabulary(
     min_count: int,
     seed: int,
     workers: int,
+    fold_case: bool = False,
 ) -> None:
     """Write the words of the clip tables that have a vector, the most frequent first.
 
     A word's id is its row + 1. `vectors` is "train" (Word2Vec on the captions) or a file's path or
     URL:
-    word2vec's binary form (.bin, .bin.gz), its text form (.txt, .vec, also .gz) or a gensim file.
+    word2vec's binary form (.bin, .bin.gz), its text form (.txt, .vec, also .gz), the MIL-NCE
+    authors' tensor (.pth, with dict.npy or s3d_dict.npy beside it) or a gensim file.
+    With `fold_case` all words are put in lower case, and one whose lower case the file does not
+    have takes the vector of the first that differs from it by case alone; without, case tells
+    words apart, as in the official code. The table's metadata keeps it for those who look up.
     Words rarer than `min_count`, and words the file does not have, are skipped as no_vector.
     `workers` processes count; the result does not depend on their number.
     Raises UserError when the file is missing or damaged, or no word is left.
     """
-    counts = _count(clips, workers)
+    fold = _folder(fold_case)
+    counts = _count(clips, workers, fold)
     frequent = {word: n for word, n in counts.items() if n >= min_count}
     log.info("%d distinct words, %d at least %d times", len(counts), len(frequent), min_count)
     if not frequent:
         raise UserError(f"no word occurs {min_count} times: lower vocabulary.min_count")
     if vectors == TRAIN:
-        found = _train(clips, frequent, seed)
+        found = _train(clips, frequent, seed, fold)
     else:
-        found = _read_vectors(_at_hand(vectors, output.parent), frequent)
+        found = _read_vectors(_at_hand(vectors, output.parent), frequent, fold)
         if not found:
             raise UserError(f"{vectors} has a vector for none of the {len(frequent)} words")
     rows = [
@@ -111,7 +133,8 @@ def build_vocabulary(
         if word in found
     ]
     log.info("%d words with a vector, from %s", len(rows), vectors)
-    write_table(output, rows, tables.VOCABULARY)
+    schema = tables.VOCABULARY.with_metadata({_FOLD_CASE: str(fold_case).lower()})
+    write_table(output, rows, schema)
     write_status(status, (_outcome(w, n, min_count, w in found) for w, n in counts.items()))
 
 
@@ -133,21 +156,21 @@ def _outcome(word: str, count: int, min_count: int, found: bool) -> Outcome:
     return Outcome.of(word, ItemError(Kind.NO_VECTOR, reason))
 
 
-def _count(clips: Sequence[Path], workers: int) -> dict[str, int]:
+def _count(clips: Sequence[Path], workers: int, fold: Callable[[str], str]) -> dict[str, int]:
     total: Counter[str] = Counter()
     if workers > 1 and len(clips) > 1:
         with ProcessPoolExecutor(workers) as pool:
-            for counts in pool.map(_count_shard, clips):
+            for counts in pool.map(_count_shard, clips, repeat(fold)):
                 total.update(counts)
     else:
         for path in clips:
-            total.update(_count_shard(path))
+            total.update(_count_shard(path, fold))
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _count_shard(path: Path) -> Counter[str]:
+def _count_shard(path: Path, fold: Callable[[str], str]) -> Counter[str]:
     texts = read_table(path, ["text"])["text"].to_pylist()
-    return Counter(word for text in texts for word in tokenize(text))
+    return Counter(word for text in texts for word in tokenize(fold(text)))
 
 
 @dataclass(frozen=True)
@@ -159,6 +182,7 @@ class _Narrations:
 
     clips: Sequence[Path]
     known: Mapping[str, int]
+    fold: Callable[[str], str]
     longest: int = 10_000
     """Words gensim takes of one sentence; it drops the rest without a word."""
 
@@ -167,7 +191,8 @@ class _Narrations:
             table = read_table(path, ["video_id", "text"])
             lines = zip(table["video_id"].to_pylist(), table["text"].to_pylist(), strict=True)
             for _, of_video in groupby(lines, key=lambda line: line[0]):
-                words = [w for _, text in of_video for w in tokenize(text) if w in self.known]
+                texts = (self.fold(text) for _, text in of_video)
+                words = [w for text in texts for w in tokenize(text) if w in self.known]
                 for first in range(0, len(words), self.longest):
                     yield words[first : first + self.longest]
 
@@ -177,7 +202,9 @@ def _crc32(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _train(clips: Sequence[Path], counts: dict[str, int], seed: int) -> dict[str, Vectors]:
+def _train(
+    clips: Sequence[Path], counts: dict[str, int], seed: int, fold: Callable[[str], str]
+) -> dict[str, Vectors]:
     """Skip-gram vectors of the captions, the same at every run with the same seed.
 
     One worker, for the order of updates must not depend on threads; more passes over a small
@@ -202,7 +229,7 @@ def _train(clips: Sequence[Path], counts: dict[str, int], seed: int) -> dict[str
         hashfxn=_crc32,
     )
     model.build_vocab_from_freq(counts, corpus_count=total)
-    model.train(_Narrations(clips, counts), total_words=total, epochs=epochs)
+    model.train(_Narrations(clips, counts, fold), total_words=total, epochs=epochs)
     vectors = np.stack([model.wv[word] for word in counts])
     vectors -= vectors.mean(axis=0)
     lengths = np.linalg.norm(vectors, axis=1).mean()
@@ -210,7 +237,9 @@ def _train(clips: Sequence[Path], counts: dict[str, int], seed: int) -> dict[str
     return dict(zip(counts, vectors, strict=True))
 
 
-def _read_vectors(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
+def _read_vectors(
+    path: Path, wanted: Mapping[str, int], fold: Callable[[str], str] = str
+) -> dict[str, Vectors]:
     """The vectors of the wanted words, out of a file that may be larger than memory."""
     endings = [suffix for suffix in path.suffixes if suffix != ".gz"][-1:]
     readers: dict[str, Callable[[BinaryIO], Iterator[tuple[str, Vectors]]]] = {
@@ -220,33 +249,59 @@ def _read_vectors(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
     }
     reader = readers.get("".join(endings))
     try:
+        if path.suffix == ".pth":
+            return _wanted(_read_mil_nce(path), wanted, fold)
         if reader is None:
-            return _read_gensim(path, wanted)
+            return _wanted(_read_gensim(path), wanted, fold)
         door = gzip.open if path.suffix == ".gz" else Path.open
         with cast("BinaryIO", door(path, "rb")) as file:
-            found = {word: vector for word, vector in reader(file) if word in wanted}
-    except FileNotFoundError:
-        raise UserError(f"word vectors {path} do not exist: set vocabulary.vectors") from None
+            return _wanted(reader(file), wanted, fold)
+    except FileNotFoundError as error:
+        missing = error.filename or path
+        raise UserError(f"word vectors {missing} do not exist: set vocabulary.vectors") from None
     except UserError:
         raise
     except Exception as error:  # damage shows in the decompressor, the header, the unpickler ...
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UserError(f"{path} holds no whole table of word vectors ({reason})") from None
+
+
+def _wanted(
+    entries: Iterable[tuple[str, Vectors]], wanted: Mapping[str, int], fold: Callable[[str], str]
+) -> dict[str, Vectors]:
+    """A copy of each wanted word's vector: of the word itself, else of the first that folds to it.
+
+    Raises ValueError where it is not finite.
+    """
+    found: dict[str, Vectors] = {}
+    exact: set[str] = set()
+    for word, vector in entries:
+        folded = fold(word)
+        if folded not in wanted or folded in exact or (folded in found and word != folded):
+            continue
+        if word == folded:
+            exact.add(word)
+        found[folded] = np.array(vector, np.float32)
+        if not np.isfinite(found[folded]).all():
+            raise ValueError(f"the vector of {word} holds NaN or infinity")
     return found
 
 
 def _read_binary(file: BinaryIO) -> Iterator[tuple[str, Vectors]]:
+    """Words and vectors in pieces of a mebibyte; a vector is a view, good until the next one."""
     words, dim = _header(file)
-    for _ in range(words):
-        word = bytearray()
-        while (byte := file.read(1)) != b" ":
-            if not byte:
-                raise EOFError("it ends within a word")
-            word += byte
-        vector = file.read(4 * dim)
-        if len(vector) < 4 * dim:
-            raise EOFError("it ends within a vector")
-        yield word.strip().decode(errors="replace"), np.frombuffer(vector, "<f4")
+    buffer, start = b"", 0
+    for number in range(words):
+        while (blank := buffer.find(b" ", start)) < 0 or len(buffer) <= blank + 4 * dim:
+            if blank < 0 and len(buffer) - start > _LONGEST_WORD:
+                raise ValueError(f"no blank behind word {number + 1}")
+            piece = file.read(_PIECE)
+            if not piece:
+                raise EOFError(f"it ends within word {number + 1} of {words}")
+            buffer, start = buffer[start:] + piece, 0
+        word = buffer[start:blank].strip().decode(errors="replace")
+        start = blank + 1 + 4 * dim
+        yield word, np.frombuffer(buffer, "<f4", dim, blank + 1)
 
 
 def _read_text(file: BinaryIO) -> Iterator[tuple[str, Vectors]]:
@@ -264,13 +319,34 @@ def _header(file: BinaryIO) -> tuple[int, int]:
     return words, dim
 
 
-def _read_gensim(path: Path, wanted: Mapping[str, int]) -> dict[str, Vectors]:
+def _read_gensim(path: Path) -> Iterator[tuple[str, Vectors]]:
     from gensim.models import KeyedVectors
 
     vectors = KeyedVectors.load(str(path), mmap="r")
     vectors = getattr(vectors, "wv", vectors)
     _check_dim(vectors.vector_size)
-    return {word: np.array(vectors[word], np.float32) for word in wanted if word in vectors}
+    return ((word, vectors[word]) for word in vectors.index_to_key)
+
+
+def _read_mil_nce(path: Path) -> Iterator[tuple[str, Vectors]]:
+    """The MIL-NCE authors' vectors: a tensor whose row i + 1 is of word i of the dictionary."""
+    import torch
+
+    beside = [path.with_name(name) for name in _DICTIONARIES if path.with_name(name).exists()]
+    if not beside:
+        raise UserError(f"{path} needs its words beside it, in {' or '.join(_DICTIONARIES)}")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    rows = content if isinstance(content, torch.Tensor) else _word_layer(content)
+    words = np.load(beside[0])
+    if len(rows) != len(words) + 1:
+        raise ValueError(f"{len(rows)} rows, but {len(words)} words in {beside[0].name}")
+    _check_dim(rows.shape[1])
+    return zip(map(str, words), rows[1:].float().numpy(), strict=True)
+
+
+def _word_layer(state: dict[str, "Tensor"]) -> "Tensor":
+    """The word vectors among a whole network's weights."""
+    return next(value for name, value in state.items() if name.endswith("word_embd.weight"))
 
 
 def _check_dim(dim: int) -> None:
