@@ -1,5 +1,7 @@
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from howto100m.embedding.model import Net, SentenceMaxpool, load_net
 from howto100m.embedding.train import save
@@ -56,6 +58,45 @@ def test_the_network_is_its_formula(net):
     pooled = linear(words, "text_pooling.fc").clamp(min=0).max(dim=1).values
     expected = unit(pooled, "GU_text") @ unit(video, "GU_video").T
     assert (net(words, video) - expected).abs().max() < 1e-6
+
+
+class Unit(nn.Module):
+    """A gated unit under the official names, its gate by GLU as the official code has it."""
+
+    def __init__(self, in_dim, dim):
+        super().__init__()
+        self.fc, self.cg = nn.Linear(in_dim, dim), nn.Module()
+        self.cg.fc, self.cg.batch_norm = nn.Linear(dim, dim), nn.BatchNorm1d(dim)
+
+    def forward(self, x):
+        y = self.fc(x)
+        return F.normalize(F.glu(torch.cat((y, self.cg.fc(y)), 1), 1))
+
+
+class Official(nn.Module):
+    def __init__(self, dim, video_dim, word_dim):
+        super().__init__()
+        self.text_pooling = nn.Module()
+        self.text_pooling.fc = nn.Linear(word_dim, dim)
+        self.GU_text, self.GU_video = Unit(dim, dim), Unit(video_dim, dim)
+
+    def forward(self, video, words):
+        text = self.text_pooling.fc(words).relu().max(dim=1)[0]
+        return self.GU_text(text) @ self.GU_video(video).t()
+
+
+def test_weights_go_both_ways_between_ours_and_the_official_layout(net, tmp_path):
+    torch.manual_seed(3)
+    words, video = torch.randn(5, 7, 12), torch.randn(3, 48)
+    save(net, tmp_path / "ours.pth")
+    official = Official(32, 48, 12)
+    official.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True))
+    assert (official(video, words) - net(words, video)).abs().max() < 1e-6
+    theirs = Official(32, 48, 12)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    loaded = load_net(tmp_path / "theirs.pth", torch.device("cpu"))
+    assert (theirs(video, words) - loaded(words, video)).abs().max() < 1e-6
+    assert (official(video, words) - theirs(video, words)).abs().max() > 1e-2
 
 
 def test_padding_takes_part_and_an_empty_caption_pools_to_the_bias(net):

@@ -77,11 +77,11 @@ class PairShard:
         """Open a table. Raises UserError when it is not laid out as the pairs stage writes it."""
         file = _open(path)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        table = file.read(["video_id", "start", "end", "tokens"])
-        first = np.cumsum([0, *(group.num_rows for group in groups)])
+        table = file.read(["start", "end", "tokens"])
+        videos, first = _videos(file)
         tokens = pa.concat_arrays([pa.array([], pa.list_(pa.int32())), *table["tokens"].chunks])
         return cls(
-            videos=[table["video_id"][int(row)].as_py() for row in first[:-1]],
+            videos=videos,
             first=first,
             offsets=np.array([_feature_offset(group, path) for group in groups], np.int64),
             words=tokens.flatten().to_numpy(),
@@ -130,13 +130,16 @@ def _feature_offset(group: pq.RowGroupMetaData, path: Path) -> int:
     return offset + header
 
 
+def _videos(file: pq.ParquetFile) -> tuple[list[str], Places]:
+    """The videos of a table, a row group each, and where their pairs begin [V + 1]."""
+    rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    first = np.cumsum([0, *rows])
+    return file.read(["video_id"])["video_id"].take(first[:-1]).to_pylist(), first
+
+
 def videos_of(paths: Sequence[Path]) -> list[str]:
     """The videos of pairs tables, in order."""
-    return [
-        table["video_id"][0].as_py()
-        for file in map(_open, paths)
-        for table in (file.read_row_group(i, ["video_id"]) for i in range(file.num_row_groups))
-    ]
+    return [video for path in paths for video in _videos(_open(path))[0]]
 
 
 def count_pairs(paths: Sequence[Path]) -> int:
