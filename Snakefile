@@ -33,6 +33,7 @@ localrules:
     vocabulary,
     pairs,
     embedding,
+    index,
     evaluation,
     report,
 
@@ -105,6 +106,12 @@ rule embedding:
     """The joint text-video embedding, one a training run."""
     input:
         expand("results/embedding/{run}.pth", run=RUNS),
+
+
+rule index:
+    """What finds clips by a sentence: for `howto100m find` and `howto100m serve`."""
+    input:
+        "results/index/index.json",
 
 
 rule evaluation:

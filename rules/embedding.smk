@@ -45,6 +45,35 @@ rule train_embedding:
         " --status {output.status} > {log} 2>&1"
 
 
+rule index_clips:
+    input:
+        expand(
+            "results/{stage}/{shard}.parquet",
+            stage=["videos", "clips", "pairs"] + ([] if VECTORS else ["media"]),
+            shard=SHARDS,
+        ),
+        vocabulary="results/vocabulary/vocabulary.parquet",
+        checkpoint=f"results/embedding/{RUNS[0]}.pth",
+    output:
+        "results/index/index.json",
+        "results/index/clips.parquet",
+    log:
+        "logs/index.log",
+    conda:
+        "../envs/embedding.yaml"
+    threads: 16
+    resources:
+        gpu=1,
+        mem_mb=16000,
+    params:
+        exact_up_to=config["index"]["exact_up_to"],
+        max_words=config["pairs"]["max_words"],
+    shell:
+        "python -m howto100m index --results results --checkpoint {input.checkpoint}"
+        " --max-words {params.max_words} --exact-up-to {params.exact_up_to}"
+        " --output results/index > {log} 2>&1"
+
+
 rule evaluate_embedding:
     input:
         WORLD,

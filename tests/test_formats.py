@@ -37,6 +37,7 @@ def documented(heading: str, number: int = 0) -> Iterator[tuple[str, bool]]:
         ("vocabulary", 0, tables.VOCABULARY),
         ("pairs", 0, tables.PAIRS),
         ("embedding", 0, tables.CURVE),
+        ("index", 0, tables.INDEX),
         ("evaluation", 0, tables.METRICS),
         ("evaluation", 1, tables.RANKINGS),
     ],

@@ -67,6 +67,8 @@ Features2d = Annotated[
     Path | None, typer.Option(help="2D vectors: a table, a folder of tables, or of .npy files.")
 ]
 Features3d = Annotated[Path | None, typer.Option(help="3D vectors, likewise.")]
+Results = Annotated[Path, typer.Option(help="Folder of all the tables.")]
+Index = Annotated[Path, typer.Option(help="Folder that `howto100m index` wrote.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -183,8 +185,11 @@ def tasks(
 
 @app.command()
 def search(
-    tasks: Annotated[Path, typer.Option(help="Shard of the tasks table.")],
-    output: Output,
+    sentence: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Shard of the tasks table.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Table to write; its status table goes beside it.")
+    ] = None,
     results: Annotated[int, typer.Option(min=1, help="Results to keep a task.")] = 200,
     yt_dlp: YtDlp = "{}",
     pace: PaceOption = "{}",
@@ -192,7 +197,15 @@ def search(
     world: World = None,
     log: RequestLog = None,
 ) -> None:
-    """The first results of YouTube for every task."""
+    """The first results of YouTube for every task.
+
+    To find clips by a sentence: howto100m find "cut the onion".
+    """
+    if sentence is not None and tasks is None and output is None:
+        find(sentence)
+        return
+    if sentence is not None or tasks is None or output is None:
+        raise UserError('give --tasks and --output; to find clips: howto100m find "cut the onion"')
     from howto100m.videos.search import search_tasks
 
     with _youtube(yt_dlp, pace, world, log) as youtube:
@@ -745,6 +758,80 @@ def status(
 
     for line in lines(standings(results)):
         typer.echo(line)
+
+
+@app.command()
+def index(
+    results: Results = Path("results"),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a run; the first of the results if absent.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; RESULTS/index if absent.")
+    ] = None,
+    max_words: MaxWords = 20,
+    exact_up_to: Annotated[
+        int, typer.Option(min=0, help="Clips up to which a search goes through all; then FAISS.")
+    ] = 1_000_000,
+    seed: Seed = 1,
+    device: Device = "auto",
+) -> None:
+    """Embed all clips, so that `find` and `serve` find them by a sentence."""
+    from howto100m.find.index import index_clips
+
+    if checkpoint is None:
+        checkpoint = next(iter(sorted((results / "embedding").glob("*.pth"))), None)
+    if checkpoint is None:
+        raise UserError(f"{results}/embedding holds no checkpoint: train one, or give --checkpoint")
+    index_clips(
+        results,
+        checkpoint,
+        output or results / "index",
+        max_words=max_words,
+        exact_up_to=exact_up_to,
+        seed=seed,
+        device=device,
+    )
+
+
+@app.command()
+def find(
+    query: Annotated[str, typer.Argument(help="What the clip should show, in words.")],
+    k: Annotated[int, typer.Option("-k", help="Clips to print, up to 100.")] = 10,
+    category: Annotated[str, typer.Option(help="Only clips of this category.")] = "",
+    index: Index = Path("results/index"),
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a clip.")] = False,
+) -> None:
+    """Print the clips that show best what a sentence says.
+
+    Example: howto100m find "cut the onion" -k 5
+    """
+    from dataclasses import asdict
+
+    from howto100m.find.finder import Finder, as_line
+
+    finder = Finder.open(index)
+    asked = finder.read(query, k, category)
+    if asked.unknown:
+        logging.warning("not in the vocabulary, and left out: %s", ", ".join(asked.unknown))
+    for clip in finder.find([asked])[0]:
+        typer.echo(json.dumps(asdict(clip)) if as_json else as_line(clip))
+
+
+@app.command()
+def serve(
+    index: Index = Path("results/index"),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+) -> None:
+    """The search page: type a sentence, see the clips, play them from their second."""
+    try:
+        from howto100m.find.serve import serve as serve_index
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is missing: pip install 'howto100m[serve]'") from None
+    serve_index(index, host, port)
 
 
 @app.command()

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from howto100m import tables
 from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserError
+from howto100m.progress import Progress as Progress
 
 log = logging.getLogger(__name__)
 
@@ -267,28 +268,6 @@ class Patience:
 
 
 ONE_TRY = Patience()
-
-
-@dataclass
-class Progress:
-    """A log line every few seconds: how many items are done, of how many, and how they fared."""
-
-    what: str
-    total: int
-    every: float = 10.0
-    counts: Counter[str] = field(default_factory=Counter)
-    started: float = field(default_factory=time.monotonic)
-    said: float = 0.0
-
-    def count(self, outcome: Outcome) -> None:
-        """Count an item; speak when it is time, and at the end."""
-        self.counts[outcome.status] += 1
-        done, now = self.counts.total(), time.monotonic()
-        if done == self.total or now - self.said >= self.every:
-            self.said = now
-            fared = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-            rate = done / max(now - self.started, 1e-9)
-            log.info("%d/%d %s: %s (%.1f/s)", done, self.total, self.what, fared, rate)
 
 
 def attempt(

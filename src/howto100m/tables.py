@@ -158,6 +158,17 @@ CURVE = _schema(
     seconds=pa.float64(),
 )
 
+INDEX = _schema(
+    video_id=_text,
+    clip=pa.int32(),
+    start=pa.float64(),
+    end=pa.float64(),
+    text=_text,
+    title=_text,
+    category_1=_text,
+    path=_text,
+)
+
 RANKINGS = _schema(
     run=_text,
     benchmark=_text,

@@ -70,11 +70,16 @@ def against_chance(name: str, values: Mapping[str, Sequence[float]], chance: flo
 
 
 def picture(frame: np.ndarray, width: int = 240) -> str:
-    """A frame [H, W, 3] (uint8, RGB), reduced to about `width` columns; a data: URL of a JPEG."""
+    """A frame as a data: URL (see `jpeg`)."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(frame, width)).decode()
+
+
+def jpeg(frame: np.ndarray, width: int) -> bytes:
+    """A frame [H, W, 3] (uint8, RGB), reduced to about `width` columns, as a JPEG file."""
     step = max(1, frame.shape[1] // width)
     buffer = io.BytesIO()
     mpl.image.imsave(buffer, np.ascontiguousarray(frame[::step, ::step]), format="jpeg")
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def _svg(figure: Figure) -> str:

@@ -1,0 +1,111 @@
+"""How far a job is: a bar when a person watches, plain log lines when none does."""
+
+import logging
+import sys
+import time
+import weakref
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds before a bar shows up."""
+FRAME = 0.1
+"""Seconds between two pictures of a bar."""
+
+
+class Fared(Protocol):
+    """What has a status: ok, skipped, failed."""
+
+    @property
+    def status(self) -> str:
+        """Which."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How many items are done, of how many, and how they fared.
+
+    On a terminal a bar, from the third second on; elsewhere a log line every `every` seconds and
+    one at the end.
+    """
+
+    what: str
+    total: int
+    every: float = 10.0
+    counts: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    said: float = 0.0
+    _bar: tuple[Bar, TaskID] | None = None
+
+    def count(self, outcome: Fared) -> None:
+        """Count an item; show it when it is time, and at the end."""
+        self.add(1, outcome.status)
+
+    def add(self, items: int, status: str = "") -> None:
+        """Count items that fared alike; show it when it is time, and at the end."""
+        self.counts[status] += items
+        done, now = self.counts.total(), time.monotonic()
+        if sys.stderr.isatty():
+            self._draw(done, now)
+        elif done == self.total or now - self.said >= self.every:
+            self.said = now
+            rate = done / max(now - self.started, 1e-9)
+            log.info("%d/%d %s%s (%.1f/s)", done, self.total, self.what, self._fared(": "), rate)
+
+    def _fared(self, before: str) -> str:
+        named = [f"{n} {status}" for status, n in sorted(self.counts.items()) if status]
+        return before + ", ".join(named) if named else ""
+
+    def _draw(self, done: int, now: float) -> None:
+        if now - self.started < PATIENCE or (now - self.said < FRAME and done != self.total):
+            return
+        self.said = now
+        if self._bar is None:
+            self._bar = self._start(done)
+        bar, task = self._bar
+        bar.update(task, completed=done, fared=self._fared(""))
+        bar.refresh()
+        if done == self.total:
+            bar.stop()
+
+    def _start(self, done: int) -> tuple[Bar, TaskID]:
+        bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fared]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+        )
+        task = bar.add_task(self.what, total=self.total, completed=done, fared="")
+        bar.start()
+        weakref.finalize(
+            self, bar.stop
+        )  # where the work breaks off the terminal gets back its cursor
+        return bar, task
+
+
+class StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what stderr is now: while a bar is drawn, lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self.stream = sys.stderr
+        super().emit(record)
