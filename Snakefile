@@ -16,6 +16,7 @@ include: "rules/videos.smk"
 include: "rules/clips.smk"
 include: "rules/features.smk"
 include: "rules/embedding.smk"
+include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/retry.smk"
 
@@ -35,6 +36,11 @@ localrules:
     embedding,
     index,
     evaluation,
+    study_negatives,
+    study_scale,
+    study_finetune,
+    study_transfer,
+    study_loss,
     report,
 
 
@@ -118,6 +124,36 @@ rule evaluation:
     """The figures of every training run on every benchmark."""
     input:
         "results/evaluation/metrics.parquet",
+
+
+rule study_negatives:
+    """Negatives of the same video or not (the paper's table 3)."""
+    input:
+        "results/studies/negatives.parquet",
+
+
+rule study_scale:
+    """Videos down to a search rank (figure 3)."""
+    input:
+        "results/studies/scale.parquet",
+
+
+rule study_finetune:
+    """Shares of a target's training data (figure 4)."""
+    input:
+        "results/studies/finetune.parquet",
+
+
+rule study_transfer:
+    """What to train on before the target (figure 5)."""
+    input:
+        "results/studies/transfer.parquet",
+
+
+rule study_loss:
+    """Losses against each other."""
+    input:
+        "results/studies/loss.parquet",
 
 
 rule report:

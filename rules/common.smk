@@ -1,10 +1,13 @@
 import json
+import re
 import sys
+from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from howto100m.clips.excluded import split_source
 from howto100m.config import TASK_LISTS, exports, flags, resolve, use_this_python
+from howto100m.evaluation.plan import plan, weight_settings
 from howto100m.kinds import UserError
 
 use_this_python()
@@ -30,6 +33,62 @@ BENCHMARK_FEATURES = {
     for name, benchmark in BENCHMARKS.items()
 }
 
+# The paper's studies: their variants, and where the training data of their targets come from.
+VARIANTS = plan(config)
+STUDIES = {
+    study: [v for v in VARIANTS.values() if v.study == study]
+    for study in ("negatives", "scale", "finetune", "transfer", "loss")
+}
+STUDY_SEEDS = config["studies"]["seeds"]
+STUDY_TABLES = expand("results/studies/{study}.parquet", study=STUDIES)
+ADOPTED = [v.setting for v in VARIANTS.values() if not v.trained and v.share != "0"]
+TARGET_SOURCES = {
+    name: (
+        {"annotations": target["annotations"]}
+        if target
+        else {k: BENCHMARKS[name][k] for k in ("official", "data")}
+    )
+    for name, target in config["studies"]["targets"].items()
+}
+TARGET_FEATURES = {
+    name: {
+        f"features_{n}": f"results/evaluation/{target['videos']}/{n}.parquet"
+        for n in (NETWORKS if target else [])
+    }
+    for name, target in config["studies"]["targets"].items()
+}
+
+
+def questions_of(benchmark):
+    sources = {k: v for k, v in BENCHMARKS[benchmark].items() if k != "videos"}
+    return flags(sources | BENCHMARK_FEATURES[benchmark])
+
+
+def similarity_of(loss):
+    """What the loss compares by: MIL-NCE is defined on plain dot products."""
+    return "dot" if loss == "mil_nce" else "cosine"
+
+
+def variant(wildcards):
+    return VARIANTS[wildcards.study, wildcards.setting]
+
+
+def pairs_of(variant):
+    if variant.target:
+        return [
+            f"results/studies/targets/{variant.target}/{variant.share}/pairs.parquet"
+        ]
+    ranks = SHARDS if variant.max_rank else []
+    return expand("results/pairs/{shard}.parquet", shard=SHARDS) + expand(
+        "results/videos/{shard}.parquet", shard=ranks
+    )
+
+
+def init_of(wildcards):
+    init = variant(wildcards).init
+    return init.format(seed=wildcards.seed) if init else []
+
+
 # In the sample the crawling rules need its world, and talk to its stand-ins.
 SAMPLE = config["source"] == "sample"
 WORLD = ["results/sample/world.json"] if SAMPLE else []
@@ -52,13 +111,7 @@ EXCLUDED = [split_source(source)[0] for source in config["clips"]["exclude"]]
 TITLES = {key: config["tasks"][key] for key in TASK_LISTS[config["tasks"]["from"]]}
 # Settings whose names are the sub-command's flags.
 FEATURE_SETTINGS = flags({key: config["features"][key] for key in ("mean", "dtype")})
-EMBEDDING_SETTINGS = flags(
-    {
-        key: value
-        for key, value in config["embedding"].items()
-        if key not in ("seeds", "device", "processes", "tensorboard")
-    }
-)
+EMBEDDING_SETTINGS = flags(weight_settings(config["embedding"]))
 
 # Rules run the package from this checkout, in whatever environment they get; an exported variable
 # would not do, since Snakemake drops PYTHONPATH in conda jobs. Threads of PyTorch that wait sleep:
@@ -95,3 +148,8 @@ wildcard_constraints:
     run=r"[a-z_]+-\d+",
     benchmark=r"[\w-]+",
     held_out=r"[\w-]+",
+    study="|".join(STUDIES),
+    setting=r"[\w=,.-]+",
+    seed=r"\d+",
+    target=r"[\w-]+",
+    share=r"[\d.]+",

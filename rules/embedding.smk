@@ -91,16 +91,16 @@ rule evaluate_embedding:
     resources:
         mem_mb=8000,
     params:
-        questions=lambda wildcards: flags(
-            {k: v for k, v in BENCHMARKS[wildcards.benchmark].items() if k != "videos"}
-            | BENCHMARK_FEATURES[wildcards.benchmark]
-        ),
+        run=lambda wildcards: wildcards.run,
+        questions=lambda wildcards: questions_of(wildcards.benchmark),
         max_words=config["pairs"]["max_words"],
         ties=config["evaluation"]["ties"],
+        similarity=similarity_of(config["embedding"]["loss"]),
     shell:
         "python -m howto100m evaluation --checkpoint {input.checkpoint}"
         " --vocabulary {input.vocabulary} --benchmark {wildcards.benchmark}"
-        " {params.questions} --run {wildcards.run} --max-words {params.max_words} --ties {params.ties}"
+        " {params.questions} --run {params.run} --max-words {params.max_words} --ties {params.ties}"
+        " --similarity {params.similarity}"
         " --metrics {output.metrics} --rankings {output.rankings}"
         " --status {output.status} > {log} 2>&1"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from feature_tables import make_pairs
-from howto100m.embedding.data import Sampling, ahead, draw_batches, nearest_in_time, videos_of
+from howto100m.embedding.data import Sampling, ahead, draw_batches, nearest_in_time, pairs_by_video
 from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.train import save, train_embedding
 from howto100m.kinds import UserError
@@ -87,7 +87,7 @@ def test_what_is_drawn_twice_is_read_once(made):
 
 
 def test_the_tables_say_how_many_videos_they_have(made):
-    assert len(videos_of([made / "pairsa", made / "pairsb"])) == 17
+    assert len(pairs_by_video([made / "pairsa", made / "pairsb"])) == 17
 
 
 def test_pairs_of_a_video_are_contiguous_and_belong_together(made):
@@ -165,7 +165,9 @@ def test_training_learns_and_writes_its_tables(made, tmp_path, left, settings):
     assert curve["rate"][-1] == pytest.approx(1e-3 * 0.98**29)
     assert np.mean(curve["loss"][-5:]) < left * np.mean(curve["loss"][:5])
     status = read_table(tmp_path / "net.status.parquet")
-    assert sorted(status["id"].to_pylist()) == sorted(videos_of([made / "pairsa", made / "pairsb"]))
+    assert sorted(status["id"].to_pylist()) == sorted(
+        pairs_by_video([made / "pairsa", made / "pairsb"])
+    )
     assert set(status["status"].to_pylist()) == {"ok"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "curve.parquet",

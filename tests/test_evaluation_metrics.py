@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +100,30 @@ def test_fewer_candidates_than_hits():
     got = rank(torch.eye(3), torch.eye(3), torch.arange(3))
     assert got.hits.shape == (3, 3)
     assert list(got.hits[:, 0]) == [0, 1, 2]
+
+
+MANY = """
+import resource, sys
+import numpy as np, torch
+from howto100m.evaluation.retrieval import rank
+
+torch.set_num_threads(1)
+rank(torch.eye(3), torch.eye(3), torch.arange(3))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = np.load(sys.argv[1], mmap_mode="r")
+right = np.random.default_rng(1).permutation(len(rows))[:2500]
+got = rank(rows[right].astype(np.float32), rows, right)
+assert not got.standings.better.any() and (got.hits[:, 0] == right).all()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.heavy
+def test_many_candidates_are_ranked_in_bounded_memory(tmp_path):
+    """100,000 x 2,500 scores are 1 GB; the file itself, 13 MB, may count as it is mapped."""
+    rows = np.random.default_rng(0).standard_normal((100_000, 64), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save(tmp_path / "rows.npy", rows.astype(np.float16))
+    command = [sys.executable, "-c", MANY, str(tmp_path / "rows.npy")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 300

@@ -64,7 +64,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 def gate(state: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
     y = state[f"{name}.fc.weight"] @ x + state[f"{name}.fc.bias"]
     z = state[f"{name}.cg.fc.weight"] @ y + state[f"{name}.cg.fc.bias"]
-    return unit(y / (1 + np.exp(-z)))
+    return y / (1 + np.exp(-z))
 
 
 def embed_text(model, text: str) -> np.ndarray:
@@ -79,11 +79,14 @@ def embed_video(model, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return gate(model[1], "GU_video", np.concatenate([unit(half) for half in pair]))
 
 
-def retrieval_figures(model, queries: list[tuple[str, tuple]]) -> dict[str, float]:
-    clips = [embed_video(model, pair) for _, pair in queries]
+def retrieval_figures(
+    model, queries: list[tuple[str, tuple]], dot: bool = False
+) -> dict[str, float]:
+    scale = (lambda x: x) if dot else unit
+    clips = [scale(embed_video(model, pair)) for _, pair in queries]
     ranks = []
     for n, (text, _) in enumerate(queries):
-        asked = embed_text(model, text)
+        asked = scale(embed_text(model, text))
         ranks.append(1 + sum(asked @ clip > asked @ clips[n] for clip in clips))
     shares = {f"R@{k}": fmean(rank <= k for rank in ranks) for k in (1, 5, 10)}
     return shares | {"median_rank": median(ranks)}
@@ -127,6 +130,14 @@ def test_msrvtt(model, tmp_path):
     status = read_table(tmp_path / "out" / "status.parquet").to_pylist()
     assert {row["id"]: row["kind"] for row in status}["video5"] == "no_features"
     assert len(status) == 40
+
+
+def test_plain_dot_products_for_what_mil_nce_trained(model, tmp_path):
+    queries = write_msrvtt(tmp_path)
+    said, rows = run(model, tmp_path, "msrvtt", "--similarity", "dot")
+    check(rows, retrieval_figures(model, queries, dot=True), 39, 1)
+    assert retrieval_figures(model, queries, dot=True) != retrieval_figures(model, queries)
+    assert "retrieval, ties mean, dot product; 39 items" in said
 
 
 def test_msrvtts_list_with_features_of_our_own(model, tmp_path):
@@ -249,8 +260,9 @@ def test_crosstask(model, tmp_path):
     made = write_crosstask(tmp_path)
     recalls: dict[str, dict[str, list[tuple[float, int]]]] = {}
     for (task, _), (steps, spans, rows) in made.items():
-        texts = [embed_text(model, step) for step in steps]
-        scores = [[embed_video(model, v) @ text for text in texts] for v in second_vectors(rows)]
+        texts = [unit(embed_text(model, step)) for step in steps]
+        seconds = [unit(embed_video(model, v)) for v in second_vectors(rows)]
+        scores = [[second @ text for text in texts] for second in seconds]
         ways = list(combinations(range(len(scores)), len(steps)))
         best = max(ways, key=lambda w: sum(scores[t][k] for k, t in enumerate(w)), default=None)
         present = {k - 1 for k, _, _ in spans}
@@ -342,6 +354,10 @@ def test_mistakes_are_one_line(model, tmp_path):
     flags = ["--benchmark", "msrvtt", "--data", str(tmp_path), "--features-2d", "x.parquet"]
     answer = CliRunner().invoke(app, ["evaluate", *model[0], *flags])
     assert isinstance(answer.exception, UserError) and "go together" in str(answer.exception)
+    write_msrvtt(tmp_path)
+    flags = [*flags[:-2], "--similarity", "cos"]
+    answer = CliRunner().invoke(app, ["evaluate", *model[0], *flags])
+    assert "choose one of cosine, dot" in str(answer.exception)
     with pytest.raises(UserError, match="features_2d does not exist"):
         from_official("crosstask", tmp_path)
 

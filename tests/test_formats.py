@@ -40,6 +40,7 @@ def documented(heading: str, number: int = 0) -> Iterator[tuple[str, bool]]:
         ("index", 0, tables.INDEX),
         ("evaluation", 0, tables.METRICS),
         ("evaluation", 1, tables.RANKINGS),
+        ("studies", 0, tables.STUDY),
     ],
 )
 def test_every_column_is_documented(heading: str, number: int, schema: pa.Schema) -> None:

@@ -18,7 +18,10 @@ from howto100m.report.counts import count_stages
 from howto100m.validate import validate
 
 ROOT = Path(__file__).parents[1]
-SMALL: dict[str, Any] = {"embedding": {"epochs": 4, "seeds": [1], "dim": 64}}
+SMALL: dict[str, Any] = {
+    "embedding": {"epochs": 4, "seeds": [1], "dim": 64},
+    "studies": {"seeds": [1], "negatives": {"intra_shares": [0, 0.5]}},
+}
 
 pytestmark = pytest.mark.heavy
 
@@ -205,3 +208,37 @@ def test_a_stage_that_is_done_again_gives_the_same_bytes(built: Path) -> None:
     run = snakemake(built, "clips", "--forcerun", "mine_tasks", "search_tasks", "fetch_subtitles")
     assert run.returncode == 0, run.stderr[-4000:]
     assert {path: path.read_bytes() for path in paths} == before
+
+
+def test_a_study_trains_what_is_new_and_stands_in_the_report(built: Path) -> None:
+    run = snakemake(built, "study_negatives")
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+    rows = pq.read_table(built / "results/studies/negatives.parquet").to_pylist()
+    assert {(r["setting"], r["videos"]) for r in rows} == {
+        ("intra_share=0", 6),
+        ("intra_share=0.5", 6),
+    }
+    found = {
+        (r["benchmark"], r["metric"]): r["value"] for r in rows if r["setting"] == "intra_share=0.5"
+    }
+    figures = pq.read_table(built / "results/evaluation/metrics.parquet").to_pylist()
+    assert found == {
+        (r["benchmark"], r["metric"]): r["value"]
+        for r in figures
+        if r["run"] == "max_margin-1" and not r["part"]
+    }
+    assert not (built / "results/studies/negatives/intra_share=0.5-1.pth").exists()
+    assert set(planned(snakemake(built, "-n", "--quiet", "rules"))) == {
+        "all",
+        "write_report",
+        "total",
+    }
+    assert snakemake(built).returncode == 0
+    page = (built / "results/report.html").read_text()
+    assert "Negatives of the same video" in page and "intra_share=0" in page
+    assert "msrvtt: not evaluated here" in page and "Kimchi Rice" in page
+    configure(built, pairs={"min_seconds": 4.0})
+    try:
+        assert "train_variant" not in planned(snakemake(built, "-n", "--quiet", "rules"))
+    finally:
+        configure(built)

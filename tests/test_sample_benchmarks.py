@@ -81,6 +81,23 @@ def test_the_files_have_the_forms_of_the_releases(tmp_path):
     ]
 
 
+def test_training_data_are_other_videos_half_of_the_tasks_for_each_list(tmp_path, monkeypatch):
+    monkeypatch.setattr("howto100m.sample.benchmarks.render_all", lambda *_: None)
+    make_benchmarks(tmp_path, 1, 9, 1)
+    rows = {
+        name: list(csv.DictReader((tmp_path / f"{name}.csv").open()))
+        for name in ("retrieval", "names", "retrieval_training", "names_training")
+    }
+    videos = {name: {row["video_id"] for row in found} for name, found in rows.items()}
+    assert len(rows["names"]) == 32 == len({row["text"] for row in rows["names"]})
+    assert videos["names"] == videos["retrieval"]
+    assert not videos["retrieval_training"] & videos["names_training"]
+    trained = videos["retrieval_training"] | videos["names_training"]
+    assert len(trained) == 9 and not trained & videos["retrieval"]
+    words = {name: rows[name][0]["text"].split()[1] for name in ("names", "names_training")}
+    assert set(words.values()) == {"the"}
+
+
 @pytest.mark.heavy
 def test_the_sample_is_whole_and_the_world_is_written_last(tmp_path):
     make_sample(tmp_path, 3, 6, 2, 2)
@@ -90,6 +107,6 @@ def test_the_sample_is_whole_and_the_world_is_written_last(tmp_path):
         media[path.parent.relative_to(tmp_path).as_posix()].add(path.stem)
     assert media["media"] == {v.video_id for v in world.videos.values() if v.steps}
     assert len(media["media"]) == 7
-    assert len(media["benchmarks/videos"]) == 2
+    assert len(media["benchmarks/videos"]) == len(media["benchmarks/training_videos"]) == 2
     written = (tmp_path / "world.json").stat().st_mtime_ns
     assert all(path.stat().st_mtime_ns <= written for path in tmp_path.rglob("*.mp4"))

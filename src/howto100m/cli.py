@@ -62,6 +62,7 @@ MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video mu
 MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
 Device = Annotated[str, typer.Option(envvar="HOWTO100M_DEVICE", help="auto, cpu or cuda.")]
 Ties = Annotated[str, typer.Option(help="mean, strict or official.")]
+Similarity = Annotated[str, typer.Option(help="cosine; dot for what the loss mil_nce trained.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of a benchmark's official files.")]
 Features2d = Annotated[
     Path | None, typer.Option(help="2D vectors: a table, a folder of tables, or of .npy files.")
@@ -511,31 +512,55 @@ def vocabulary(
 
 @app.command()
 def pairs(
-    clips: Annotated[Path, typer.Option(help="Shard of the clips table.")],
-    features_2d: Annotated[Path, typer.Option(help="The shard's 2D vectors.")],
-    features_3d: Annotated[Path, typer.Option(help="The shard's 3D vectors.")],
     vocabulary: Annotated[Path, typer.Option(help="The vocabulary.")],
     output: Output,
+    clips: Annotated[Path | None, typer.Option(help="Shard of the clips table.")] = None,
+    features_2d: Features2d = None,
+    features_3d: Features3d = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="A benchmark's training clips (.csv) instead.")
+    ] = None,
+    official: Annotated[
+        str | None, typer.Option(help="msrvtt, youcook2 or lsmdc: its training files in --data.")
+    ] = None,
+    data: Data = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a benchmark's training clips.")
+    ] = 1.0,
     min_seconds: Annotated[float, typer.Option(min=0, help="Seconds to grow a clip to.")] = 5.0,
     min_words: Annotated[int, typer.Option(min=0, help="Words to grow a clip to.")] = 0,
     max_words: MaxWords = 20,
     max_failed: MaxFailed = 0.5,
 ) -> None:
     """Training pairs: grown clips, their pooled features, their word ids."""
+    from howto100m.evaluation.questions import from_clips
+    from howto100m.evaluation.training import official_training, pair_sentences
     from howto100m.features.pairs import pair_clips
 
-    pair_clips(
-        clips,
-        features_2d,
-        features_3d,
-        vocabulary,
-        output,
-        status_path(output),
-        min_seconds=min_seconds,
-        min_words=min_words,
-        max_words=max_words,
-        max_failed=max_failed,
-    )
+    if sum(source is not None for source in (clips, annotations, official)) != 1:
+        raise UserError("give one of --clips (the table), --annotations, --official (a benchmark)")
+    if clips and features_2d and features_3d:
+        pair_clips(
+            clips,
+            features_2d,
+            features_3d,
+            vocabulary,
+            output,
+            status_path(output),
+            min_seconds=min_seconds,
+            min_words=min_words,
+            max_words=max_words,
+            max_failed=max_failed,
+        )
+        return
+    features = _features(features_2d, features_3d)
+    if official and data:
+        training = official_training(official, data)
+    elif annotations and features:
+        training = from_clips(annotations, features)
+    else:
+        raise UserError("give --data to --official, or --features-2d and --features-3d")
+    pair_sentences(training, vocabulary, output, share=share, max_words=max_words)
 
 
 @app.command()
@@ -579,13 +604,22 @@ def embedding(
     tensorboard: Annotated[
         str, typer.Option(envvar="HOWTO100M_TENSORBOARD", help="Folder for TensorBoard, if wanted.")
     ] = "",
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder of the videos table, for --max-rank.")
+    ] = None,
+    max_rank: Annotated[
+        int | None, typer.Option(min=1, help="Train on videos of this search rank or better.")
+    ] = None,
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
     """Train the joint text-video embedding, or fine-tune one; stopped, the same call goes on."""
+    from howto100m.embedding.data import ranked_videos
     from howto100m.embedding.parallel import relaunch
     from howto100m.embedding.train import train_embedding
 
+    if (videos is None) != (max_rank is None):
+        raise UserError("--videos and --max-rank go together")
     relaunch(processes)
     train_embedding(
         shard_paths(pairs),
@@ -609,6 +643,7 @@ def embedding(
         every_pair=every_pair,
         init=init,
         dtype=dtype,
+        only=ranked_videos(videos, max_rank) if videos and max_rank else None,
         save_every=save_every,
         tensorboard=Path(tensorboard) if tensorboard else None,
         seed=seed,
@@ -639,6 +674,7 @@ def evaluation(
     run: Annotated[str, typer.Option(help="Name of the training run.")] = "run",
     max_words: MaxWords = 20,
     ties: Ties = "mean",
+    similarity: Similarity = "cosine",
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
@@ -661,6 +697,7 @@ def evaluation(
         run=run,
         max_words=max_words,
         ties=ties,
+        similarity=similarity,
         seed=seed,
         device=device,
     ).write(metrics, rankings, status)
@@ -683,6 +720,7 @@ def evaluate(
     ] = None,
     max_words: MaxWords = 20,
     ties: Ties = "mean",
+    similarity: Similarity = "cosine",
     seed: Seed = 1,
     device: Device = "auto",
 ) -> None:
@@ -699,6 +737,7 @@ def evaluate(
         run=checkpoint.stem,
         max_words=max_words,
         ties=ties,
+        similarity=similarity,
         seed=seed,
         device=device,
     )
@@ -720,6 +759,19 @@ def metrics(
     from howto100m.shards import merge_tables
 
     merge_tables(evaluations or [], output, tables.METRICS)
+
+
+@app.command()
+def study(
+    metrics: Annotated[
+        list[Path], typer.Argument(help="Figures of one run on one benchmark each.")
+    ],
+    output: Annotated[Path, typer.Option(help="Table to write.")],
+) -> None:
+    """The figures of training runs that differ in one thing, in one table."""
+    from howto100m.evaluation.studies import collect_study
+
+    collect_study(metrics, output)
 
 
 @app.command()

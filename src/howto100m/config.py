@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ TASK_LISTS: Mapping[str, tuple[str, ...]] = {
 
 BENCHMARK_SOURCES = ({"official", "data"}, {"protocol", "annotations"})
 """The settings that say where a benchmark's questions come from."""
+
+
+TRAINED = ("msrvtt", "youcook2", "lsmdc")
+"""Official benchmarks with training data."""
 
 
 def resolve(config: Settings) -> Settings:
@@ -100,6 +104,7 @@ def _contradictions(settings: Settings) -> list[str]:
     ]
     if settings["embedding"]["pairs_per_video"] * settings["embedding"]["videos_per_batch"] < 2:
         found.append("embedding: a batch of one pair has no negatives; raise videos_per_batch")
+    found += list(_target_faults(settings))
     tasks = settings["tasks"]
     found += [
         f"tasks.{name} is empty; `tasks.from: {tasks['from']}` needs the path of that file"
@@ -110,6 +115,18 @@ def _contradictions(settings: Settings) -> list[str]:
         lacks = contact_lacks(tasks["user_agent"])
         found += [f"tasks.user_agent {lacks}"] if lacks else []
     return found
+
+
+def _target_faults(settings: Settings) -> Iterator[str]:
+    benchmarks, videos = settings["evaluation"]["benchmarks"], settings["evaluation"]["videos"]
+    for name, target in settings["studies"]["targets"].items():
+        key = f"studies.targets.{name}"
+        if name not in benchmarks:
+            yield f"{key} is no benchmark (evaluation.benchmarks)"
+        elif not target and benchmarks[name].get("official") not in TRAINED:
+            yield f"{key}: give videos and annotations, or an official one of {', '.join(TRAINED)}"
+        elif target and target["videos"] not in videos:
+            yield f"{key}.videos: {target['videos']!r} is not one of evaluation.videos"
 
 
 def contact_lacks(user_agent: str) -> str:

@@ -190,3 +190,17 @@ METRICS = _schema(
     items=pa.int64(),
     missing=pa.int64(),
 )
+
+STUDY = _schema(
+    study=_text,
+    setting=_text,
+    seed=pa.int64(),
+    videos=pa.int64(),
+    benchmark=_text,
+    metric=_text,
+    value=pa.float64(),
+    chance=pa.float64(),
+    protocol=_text,
+    items=pa.int64(),
+    missing=pa.int64(),
+)

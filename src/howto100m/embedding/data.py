@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from howto100m import tables
 from howto100m.embedding.parallel import ALONE, Team
 from howto100m.kinds import UserError
+from howto100m.shards import shard_paths
 
 Item = TypeVar("Item")
 Tokens = npt.NDArray[np.int32]
@@ -137,14 +138,28 @@ def _videos(file: pq.ParquetFile) -> tuple[list[str], Places]:
     return file.read(["video_id"])["video_id"].take(first[:-1]).to_pylist(), first
 
 
-def videos_of(paths: Sequence[Path]) -> list[str]:
-    """The videos of pairs tables, in order."""
-    return [video for path in paths for video in _videos(_open(path))[0]]
+def pairs_by_video(paths: Sequence[Path], only: frozenset[str] | None = None) -> dict[str, int]:
+    """The videos of pairs tables (of `only` where that is given), in order, with their pairs."""
+    return {
+        video: int(pairs)
+        for videos, first in (_videos(_open(path)) for path in paths)
+        for video, pairs in zip(videos, np.diff(first), strict=True)
+        if only is None or video in only
+    }
 
 
 def count_pairs(paths: Sequence[Path]) -> int:
     """How many pairs the tables hold."""
     return sum(_open(path).metadata.num_rows for path in paths)
+
+
+def ranked_videos(folder: Path, max_rank: int) -> frozenset[str]:
+    """The videos of a folder's videos table whose best search rank is `max_rank` or better."""
+    shards = (
+        pq.read_table(path, columns=["video_id"], filters=[("rank", "<=", max_rank)])
+        for path in shard_paths(folder)
+    )
+    return frozenset(video for table in shards for video in table["video_id"].to_pylist())
 
 
 def nearest_in_time(starts: Times, ends: Times, pairs: Places, candidates: int) -> Places:
@@ -193,6 +208,8 @@ class Sampling:
     """Captions of a pair: the nearest in time, its own among them."""
     every_pair: bool = False
     """An epoch is every pair once, not every video; a batch is `videos_per_batch` pairs."""
+    only: frozenset[str] | None = None
+    """The videos to draw from; None for all."""
 
 
 def draw(
@@ -212,6 +229,7 @@ def draw(
             (shard, video, pair)
             for shard in shards
             for video in range(len(shard.videos))
+            if sampling.only is None or shard.videos[video] in sampling.only
             for pair in range(shard.pairs(video) if sampling.every_pair else 1)
         ]
         for place in random.permutation(len(places)):

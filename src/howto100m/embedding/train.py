@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 import torch
@@ -15,9 +16,8 @@ from howto100m.embedding.data import (
     Batch,
     Sampling,
     ahead,
-    count_pairs,
     draw_batches,
-    videos_of,
+    pairs_by_video,
 )
 from howto100m.embedding.losses import Objective
 from howto100m.embedding.model import Net, load_net
@@ -57,6 +57,7 @@ def train_embedding(
     candidates: int = 1,
     every_pair: bool = False,
     init: Path | None = None,
+    only: frozenset[str] | None = None,
     save_every: float = 600.0,
     tensorboard: Path | None = None,
 ) -> None:
@@ -68,7 +69,8 @@ def train_embedding(
     multiplied by `lr_decay` after every epoch. `loss` is max_margin or mil_nce, with the captions
     of `candidates` pairs for each clip, `weighting` code or paper (see losses), `dtype` float32,
     tf32 (on a GPU) or bfloat16 (autocast). With `init`, a checkpoint, training starts from its
-    weights, and `dim` is not looked at. Within torchrun each process takes its part of every batch.
+    weights, and `dim` is not looked at. With `only`, the other videos' pairs are left out. Within
+    torchrun each process takes its part of every batch.
 
     Writes a state dict with the official names, the loss of every step (`rate` is the learning
     rate, `seconds` of training since the start) and a row for every video. Where it stands lies
@@ -83,13 +85,15 @@ def train_embedding(
     objective = Objective(loss, pairs_per_video, margin, intra_share, weighting, candidates)
     if dtype not in DTYPES:
         raise UserError(f"embedding.dtype is {dtype}: choose one of {', '.join(DTYPES)}")
-    videos = videos_of(pairs)
+    videos = pairs_by_video(pairs, only)
+    if only is not None:
+        log.info("%s: %d videos of the %d that were asked for", run, len(videos), len(only))
     if not videos:
         raise UserError("the pairs tables hold no pair: see the status tables of that stage")
     with join(device) as (team, place):
-        what, number = ("pairs", count_pairs(pairs)) if every_pair else ("videos", len(videos))
+        what, number = ("pairs", sum(videos.values())) if every_pair else ("videos", len(videos))
         size = batch_size(videos_per_batch, number, what, team)
-        sampling = Sampling(size, pairs_per_video, max_words, candidates, every_pair)
+        sampling = Sampling(size, pairs_per_video, max_words, candidates, every_pair, only)
         torch.manual_seed(seed)
         words = torch.from_numpy(Vocabulary.load(vocabulary).vectors).to(place)
         net = _network(init, dim, words.shape[1], place)
@@ -105,6 +109,7 @@ def train_embedding(
                 "dtype": dtype,
                 "init": init and fingerprint([init]),
                 "data": fingerprint([*pairs, vocabulary]),
+                "only": only and blake2b(" ".join(sorted(only)).encode()).hexdigest(),
             }
         )
         training = _Training(

@@ -71,6 +71,15 @@ def _clip(row: Mapping[str | None, str | None], whole: bool, where: str) -> Clip
     return Clip(video_id, *span, text)
 
 
+def read_video_ids(path: Path) -> list[str]:
+    """The column video_id of a csv file. Raises UserError where there is none."""
+    with _rows(path) as lines:
+        reader = csv.DictReader(lines)
+        if "video_id" not in (reader.fieldnames or ()):
+            raise UserError(f"{path}:1: no column video_id")
+        return [row["video_id"] for row in reader]
+
+
 def read_lsmdc(path: Path) -> list[Clip]:
     """Read an annotation file of LSMDC: six columns between tabs, no head; each clip is a file.
 

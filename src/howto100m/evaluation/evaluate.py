@@ -28,6 +28,7 @@ from howto100m.shards import Outcome, Row, attempt, write_status, write_table
 
 log = logging.getLogger(__name__)
 
+SIMILARITIES = ("cosine", "dot")
 BLOCK = 1024
 """Texts or clips embedded at once."""
 
@@ -58,9 +59,12 @@ def evaluate_embedding(
     ties: str,
     seed: int,
     device: str,
+    similarity: str = "cosine",
 ) -> Result:
     """Evaluate a checkpoint on a benchmark; `vocabulary` is a table, or a file of word vectors.
 
+    `similarity` is cosine, or dot for a checkpoint that MIL-NCE trained: its loss is defined on
+    plain dot products.
     Retrieval: text to clip, R@1, R@5, R@10 (shares) and the median rank, one ranking a sentence.
     Localization: CrossTask's steps, one second each: `recall` is the headline (a video's recall,
     averaged over a task's videos, then over tasks: the words of the HowTo100M paper),
@@ -73,12 +77,14 @@ def evaluate_embedding(
     """
     if ties not in list(Ties):
         raise UserError(f"evaluation.ties is {ties}: choose one of {', '.join(Ties)}")
+    if similarity not in SIMILARITIES:
+        raise UserError(f"--similarity is {similarity}: choose one of {', '.join(SIMILARITIES)}")
     place = choose_device(device)
     net, words = load_net(checkpoint, place), vocabulary_of(vocabulary, questions.texts())
     width = net.GU_video.fc.in_features
     if width != 2 * tables.FEATURE_DIM:
         raise UserError(f"{checkpoint} takes {width} numbers a clip, not 4096 of two networks")
-    embed = _Embedder(net, words, max_words, place)
+    embed = _Embedder(net, words, max_words, place, similarity)
     if isinstance(questions, Retrieval):
         result = _retrieve(questions, embed, Ties(ties))
     else:
@@ -101,6 +107,7 @@ class _Embedder:
     words: Vocabulary
     max_words: int
     device: torch.device
+    similarity: str
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -114,13 +121,23 @@ class _Embedder:
             log.warning("%d of %d texts have no known word", empty, len(texts))
         vectors = torch.from_numpy(self.words.vectors).to(self.device)
         parts = torch.split(torch.from_numpy(ids).to(self.device), BLOCK)
-        return torch.cat([self.net.embed_text(part, vectors) for part in parts])
+        return torch.cat([self.net.embed_text(part, vectors, self._normalise) for part in parts])
 
     @torch.no_grad()
     def videos(self, vectors: Floats) -> Tensor:
         """Pooled features [C, 4096] to [C, D]."""
         parts = torch.split(torch.from_numpy(vectors), BLOCK)
-        return torch.cat([self.net.embed_video(part.to(self.device)) for part in parts])
+        return torch.cat(
+            [self.net.embed_video(part.to(self.device), self._normalise) for part in parts]
+        )
+
+    @property
+    def _normalise(self) -> bool:
+        return self.similarity == "cosine"
+
+    def told(self, protocol: str) -> str:
+        """The protocol with what the embeddings are compared by."""
+        return protocol if self._normalise else f"{protocol}, dot product"
 
 
 def _retrieve(questions: Retrieval, embed: _Embedder, ties: Ties) -> Result:
@@ -139,7 +156,7 @@ def _retrieve(questions: Retrieval, embed: _Embedder, ties: Ties) -> Result:
     metrics, lot = summary(ranks(ranking.standings, ties)), chance(len(there))
     # A ranking has one rank a query; the official rule has one a tie.
     single = ranks(ranking.standings, Ties.MEAN if ties is Ties.OFFICIAL else ties)
-    protocol = f"retrieval, ties {ties}"
+    protocol = embed.told(f"retrieval, ties {ties}")
     return Result(
         [
             _metric("", name, value, lot[name], protocol, len(there), missing)
@@ -199,7 +216,7 @@ def _localize(questions: Localization, embed: _Embedder, seed: int) -> Result:
             metric,
             value,
             by_lot[task, metric],
-            "localization",
+            embed.told("localization"),
             part.items,
             part.wanted - part.items,
         )

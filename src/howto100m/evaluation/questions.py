@@ -64,10 +64,15 @@ def from_lists(protocol: str, annotations: Path, features: Features) -> Question
     Raises UserError for another protocol, and as the readers.
     """
     if protocol == "retrieval":
-        return _of_clips(read_clip_list(annotations), features)
+        return from_clips(annotations, features)
     if protocol == "localization":
         return Localization(read_crosstask(annotations), features.seconds)
     raise UserError(f"protocol {protocol}: choose retrieval or localization")
+
+
+def from_clips(annotations: Path, features: Features) -> Retrieval:
+    """The sentences of a clip list (.csv), a clip the vector of each. Raises as its reader."""
+    return _of_clips(read_clip_list(annotations), features)
 
 
 def from_official(benchmark: str, data: Path, features: Features | None = None) -> Questions:

@@ -1,7 +1,7 @@
 """Ranking candidates for queries by dot product, in blocks that fit in memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,11 @@ def rank(
     """
     # The right candidate's score is taken from the very block that the others are compared in: a
     # product of its own rounds differently, and a tie would be missed. In the order of the targets
-    # only a few blocks have right candidates of a block of queries, and are computed twice.
+    # only a few blocks have right candidates of a block of queries, and few are computed twice.
     wanted = torch.as_tensor(targets, device=device)
     order = wanted.argsort()
     asked = torch.cat([rows for _, rows in _blocks(queries, len(queries), device, "query")])
-    state = _Standing.start(asked[order], wanted[order], block[0])
+    state = _Standing.start(asked[order], wanted[order], len(candidates), block[0])
     for first, rows in _blocks(candidates, block[1], device, "candidate"):
         state.find_own(first, rows)
     for first, rows in _blocks(candidates, block[1], device, "candidate"):
@@ -79,52 +79,53 @@ class _Standing:
 
     queries: Tensor
     targets: Tensor
-    size: int
+    parts: list[slice]
     own: Tensor
     better: Tensor
     equal: Tensor
     best: Tensor
     hits: Tensor
+    done: set[tuple[int, int]] = field(default_factory=set)
+    """Where a block of queries and one of candidates begin that have been compared."""
 
     @classmethod
-    def start(cls, queries: Tensor, targets: Tensor, size: int) -> "_Standing":
-        none = torch.zeros_like(targets)
+    def start(cls, queries: Tensor, targets: Tensor, candidates: int, size: int) -> "_Standing":
+        number, width = len(queries), min(HITS, candidates)
         return cls(
             queries,
             targets,
-            size,
-            own=queries.new_empty(len(queries)),
-            better=none.clone(),
-            equal=none - 1,
-            best=queries.new_empty(len(queries), 0),
-            hits=none.new_empty(len(queries), 0),
+            [slice(first, min(first + size, number)) for first in range(0, number, size)],
+            own=queries.new_empty(number),
+            better=torch.zeros_like(targets),
+            equal=-torch.ones_like(targets),
+            best=queries.new_full((number, width), -torch.inf),
+            hits=targets.new_zeros(number, width),
         )
-
-    def _parts(self) -> Iterator[slice]:
-        for first in range(0, len(self.queries), self.size):
-            yield slice(first, min(first + self.size, len(self.queries)))
 
     def find_own(self, first: int, rows: Tensor) -> None:
         """The scores of the right candidates among `rows`, which begin at `first`."""
-        for part in self._parts():
+        for part in self.parts:
             places = self.targets[part] - first
             here = ((places >= 0) & (places < len(rows))).nonzero()[:, 0]
             if len(here):
                 scores = self.queries[part] @ rows.T
                 self.own[part][here] = scores[here, places[here]]
+                if len(here) == len(places):
+                    self._count(part, first, scores)
 
     def compare(self, first: int, rows: Tensor) -> None:
-        """Count the candidates `rows`, which begin at `first`, and keep the best."""
-        width = min(HITS, self.hits.shape[1] + len(rows))
-        best = self.best.new_empty(len(self.queries), width)
-        hits = self.hits.new_empty(len(self.queries), width)
-        for part in self._parts():
-            scores = self.queries[part] @ rows.T
-            own = self.own[part, None]
-            self.better[part] += (scores > own).sum(dim=1)
-            self.equal[part] += (scores == own).sum(dim=1)
-            top, places = scores.topk(min(HITS, len(rows)), dim=1)
-            found = torch.cat((self.hits[part], places + first), dim=1)
-            best[part], chosen = torch.cat((self.best[part], top), dim=1).topk(width, dim=1)
-            hits[part] = found.gather(1, chosen)
-        self.best, self.hits = best, hits
+        """Compare with the candidates `rows`, which begin at `first`, where that is not done."""
+        for part in self.parts:
+            if (part.start, first) not in self.done:
+                self._count(part, first, self.queries[part] @ rows.T)
+
+    def _count(self, part: slice, first: int, scores: Tensor) -> None:
+        own = self.own[part, None]
+        self.better[part] += (scores > own).sum(dim=1)
+        self.equal[part] += (scores == own).sum(dim=1)
+        width = self.best.shape[1]
+        top, places = scores.topk(min(width, scores.shape[1]), dim=1)
+        found = torch.cat((self.hits[part], places + first), dim=1)
+        self.best[part], chosen = torch.cat((self.best[part], top), dim=1).topk(width, dim=1)
+        self.hits[part] = found.gather(1, chosen)
+        self.done.add((part.start, first))

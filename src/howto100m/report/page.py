@@ -17,7 +17,9 @@ from howto100m.evaluation.localization import BASELINES
 from howto100m.features.decode import still
 from howto100m.kinds import ItemError
 from howto100m.report import facts, plots
+from howto100m.report.comparison import compare
 from howto100m.report.counts import count_stages
+from howto100m.report.studies import studies
 from howto100m.shards import whole_file
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,8 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         if not count.adds_up:
             log.error("%s: %d items in, %s expected: they do not add up",
                       count.stage, count.items, count.expected)  # fmt: skip
-    figures = merge_runs(facts.metrics(results))
+    metrics = facts.metrics(results)
+    figures = merge_runs(metrics)
     curves = facts.curves(results)
     verbs = facts.verbs(results)
     page = render(
@@ -87,6 +90,10 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         curves=plots.loss_curves(curves) if len(curves) else "",
         figures=figures,
         charts=[_chart(f) for f in figures if f.metric in ("R@10", "median_rank", "recall")],
+        comparisons=compare(
+            metrics.to_pylist(), settings.get("evaluation", {}).get("benchmarks", {})
+        ),
+        studies=studies(results),
         lines=facts.lines(results),
         spread=[
             plots.histogram(name, values, PAPER_MEANS[name])

@@ -69,6 +69,32 @@ def against_chance(name: str, values: Mapping[str, Sequence[float]], chance: flo
     return _svg(figure)
 
 
+def growth(
+    name: str,
+    what: str,
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]],
+    chance: float,
+) -> str:
+    """A metric over `what`: a line a label through the means, a dot a run; SVG."""
+    figure = Figure(figsize=(3.2, 2.4), layout="constrained")
+    axes = figure.subplots()
+    for (label, points), color in zip(lines.items(), (INK, ACCENT, "#6b7280") * 9, strict=False):
+        ordered = sorted(points)
+        means = [float(np.mean(values)) for _, values in ordered]
+        axes.plot([x for x, _ in ordered], means, color=color, label=label, linewidth=1.2)
+        for x, values in ordered:
+            axes.scatter([x] * len(values), values, color=color, s=10, zorder=3)
+    axes.axhline(chance, color=ACCENT, linestyle="--", linewidth=1)
+    axes.annotate("chance", (0.98, chance), xycoords=("axes fraction", "data"), color=ACCENT,
+                  ha="right", va="bottom")  # fmt: skip
+    axes.set_title(name, fontsize=10)
+    axes.set_xlabel(what)
+    axes.set_ylim(bottom=0)
+    if any(lines):
+        axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def picture(frame: np.ndarray, width: int = 240) -> str:
     """A frame as a data: URL (see `jpeg`)."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(frame, width)).decode()

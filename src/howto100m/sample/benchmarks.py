@@ -3,12 +3,12 @@
 A held-out video shows the steps of its task in order, at uneven times, with background around them
 that fills more than half of it. A task may have two videos; its steps are the same things in the
 same colours, moving alike. The clip list takes the first video of each task, so that no caption is
-true of two of its clips.
+true of two of its clips. Other videos of the same kind are the benchmarks' training data.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -40,18 +40,20 @@ class Task:
     videos: tuple[Video, ...]
 
 
-def held_out_tasks(seed: int, held_out: int) -> tuple[Task, ...]:
+def held_out_tasks(seed: int, held_out: int, use: str = "held out") -> tuple[Task, ...]:
     """So many held-out videos, in ids of their own; every fifth is the second one of its task.
+
+    Another `use` gives other videos.
 
     No two tasks share a step. Raises UserError when there are none, or more than MAX_VIDEOS.
     """
     if not 1 <= held_out <= MAX_VIDEOS:
         raise UserError(f"sample held_out: {held_out} is not between 1 and {MAX_VIDEOS}")
-    rng = Random(f"held out {seed}")  # noqa: S311 - a world, no secret
+    rng = Random(f"{use} {seed}")  # noqa: S311 - a world, no secret
     tasks = held_out - held_out // 5
     used: set[Triple] = set()
     return tuple(
-        _task(rng, seed, number, range(number, held_out, tasks), _deal(rng, used))
+        _task(rng, seed, number, range(number, held_out, tasks), _deal(rng, used), use)
         for number in range(tasks)
     )
 
@@ -67,7 +69,7 @@ def _deal(rng: Random, used: set[Triple]) -> list[Scene]:
 
 
 def _task(
-    rng: Random, seed: int, number: int, videos: Sequence[int], scenes: Sequence[Scene]
+    rng: Random, seed: int, number: int, videos: Sequence[int], scenes: Sequence[Scene], use: str
 ) -> Task:
     title = f"{_name(scenes[0])} and {_name(scenes[1])}".capitalize()
     shown: list[Video] = []
@@ -76,7 +78,7 @@ def _task(
         steps = _steps(rng, [scene for n, scene in enumerate(scenes) if n != absent])
         shown.append(
             Video(
-                video_id(seed, f"held out {video}"),
+                video_id(seed, f"{use} {video}"),
                 title,
                 "Held Out",
                 0,
@@ -117,24 +119,32 @@ def _steps(rng: Random, scenes: Sequence[Scene]) -> tuple[Step, ...]:
 def make_benchmarks(folder: Path, seed: int, held_out: int, workers: int) -> None:
     """Render the held-out videos and write what is to be seen in them.
 
-    folder/videos/<id>.mp4; folder/retrieval.csv in the form of YouCook2's clip list, a row a step;
-    folder/crosstask/ as CrossTask's release. Raises UserError as `held_out_tasks` does.
+    folder/videos/<id>.mp4; in the form of YouCook2's clip list, a row a step, folder/retrieval.csv
+    (what an annotator says of it) and names.csv (its name); folder/crosstask/ as CrossTask's
+    release. As many videos again in folder/training_videos, half of the tasks with a row a step in
+    retrieval_training.csv, the others in names_training.csv.
+    Raises UserError as `held_out_tasks` does.
     """
     tasks = held_out_tasks(seed, held_out)
-    render_all([video for task in tasks for video in task.videos], folder / "videos", workers)
-    _write_csv(
-        folder / "retrieval.csv",
-        [
-            ("end", "start", "task", "text", "video_id"),
-            *(
-                (int(step.end), int(step.start), task.task_id, caption(scene), video.video_id)
-                for task in tasks
-                for video in task.videos[:1]
-                for step, scene in _scenes(video)
-            ),
-        ],
-    )
+    training = held_out_tasks(seed, held_out, "training")
+    for part, shown in (("videos", tasks), ("training_videos", training)):
+        render_all([video for task in shown for video in task.videos], folder / part, workers)
+    firsts = [replace(task, videos=task.videos[:1]) for task in tasks]
+    _write_clips(folder / "retrieval.csv", firsts, caption)
+    _write_clips(folder / "names.csv", firsts, _name)
+    _write_clips(folder / "retrieval_training.csv", training[::2], caption)
+    _write_clips(folder / "names_training.csv", training[1::2], _name)
     _write_crosstask(folder / "crosstask", tasks)
+
+
+def _write_clips(path: Path, tasks: Sequence[Task], text: Callable[[Scene], str]) -> None:
+    rows = (
+        (int(step.end), int(step.start), task.task_id, text(scene), video.video_id)
+        for task in tasks
+        for video in task.videos
+        for step, scene in _scenes(video)
+    )
+    _write_csv(path, [("end", "start", "task", "text", "video_id"), *rows])
 
 
 def _scenes(video: Video) -> Iterator[tuple[Step, Scene]]:
