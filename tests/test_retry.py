@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from howto100m.clips.subtitles import KINDS, fetch_subtitles
 from howto100m.kinds import UserError
 from howto100m.retry import failures, retry_failures
 from howto100m.sample.proxy import Request, Response
+from howto100m.sample.records import Step
 from howto100m.sample.render import render
 from howto100m.sample.sites import sites
 from howto100m.sample.world import World, make_world
@@ -27,17 +29,24 @@ Fault = Callable[[Request], Response | None]
 
 @pytest.fixture(scope="module")
 def known() -> World:
-    return make_world(4, 6)
+    """A world whose good videos last 3 s."""
+    whole = make_world(4, 6)
+    short = (Step(0, 3, "grey"),)
+    small = {"seconds": 3, "width": 64, "height": 48, "steps": short}
+    videos = {n: replace(v, **small) if v.media else v for n, v in whole.videos.items()}
+    return replace(whole, videos=videos)
 
 
 @pytest.fixture(scope="module")
 def world(known: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world whose good videos share one picture, each with its own length announced."""
+    """The world in a folder; its videos share one file."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "media").mkdir()
-    for video in known.videos.values():
-        if video.media:
-            render(video, folder / "media" / f"{video.video_id}.mp4")
+    first, *others = [v for v in known.videos.values() if v.media]
+    render(first, folder / "media" / f"{first.video_id}.mp4")
+    for video in others:
+        copy = folder / "media" / f"{video.video_id}.mp4"
+        copy.hardlink_to(folder / "media" / f"{first.video_id}.mp4")
     known.save(folder / "world.json")
     return folder
 
