@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -56,7 +56,7 @@ PLAYER, SEARCH, TIMEDTEXT, MEDIA = (
     "/videoplayback",
 )
 HANG = 2.0
-OPTIONS = {"socket_timeout": 1, "extractor_retries": 1, "retries": 1}
+OPTIONS: dict[str, int] = {"socket_timeout": 1, "extractor_retries": 1, "retries": 1}
 PACE = {"search": 0, "player": 0, "timedtext": 0, "media": 0}
 PACE |= {"pause": 0.01, "long_pause": 0.02, "closed": 0.3}
 BOT = "Sign in to confirm you’re not a bot"
@@ -122,14 +122,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Faults:
     """What the seed has in store for each request, and for the processes that make them.
 
-    An item meets the same faults in the same order, whenever and by whom it is asked for.
+    An item meets the same faults in the same order, whenever and by whom it is asked for. Kills and
+    stops come at random among the first so many requests.
     """
 
-    def __init__(self, share: float = 0.0, kills: int = 0, stops: int = 0):
+    def __init__(self, share: float = 0.0, kills: int = 0, stops: int = 0, requests: int = 1):
         self.share = share
         self.rng = Random(SEED)
-        self.kills = sorted(self.rng.randrange(20, 260) for _ in range(kills))
-        self.stops = sorted(self.rng.randrange(30, 200) for _ in range(stops))
+        self.kills = sorted(self.rng.sample(range(requests // 9, requests), kills))
+        self.stops = sorted(self.rng.sample(range(requests // 9, requests), stops))
         self.alive: list[subprocess.Popen[bytes]] = []
         self.killed = self.stopped = 0
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -285,12 +286,15 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 
 def build(
-    world: Path, results: Path, faults: Callable[[str], Faults]
+    world: Path,
+    results: Path,
+    faults: Callable[[str], Faults],
+    stages: Sequence[str] = tuple(STAGES),
 ) -> dict[str, tuple[Line, Faults]]:
     """The crawl, a stage after the other; returns what each stage met."""
     shutil.copytree(world / "tasks", results / "tasks")
     found = {}
-    for stage in STAGES:
+    for stage in stages:
         met = faults(stage)
         with sites(world, fault=met) as door:
             line = Line(results, door, met)
@@ -329,12 +333,19 @@ def fates(table: Path) -> list[tuple[str, str | None, str]]:
     return [(row["id"], row["kind"], row["message"]) for row in rows]
 
 
+@pytest.fixture(scope="module")
+def quiet(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a run that nothing disturbs."""
+    results = tmp_path_factory.mktemp("undisturbed") / "quiet"
+    build(world, results, lambda _: Faults())
+    return results
+
+
 def test_a_world_of_faults_and_kills_ends_in_the_tables_of_a_quiet_one(
-    world: Path, tmp_path: Path
+    world: Path, quiet: Path, tmp_path: Path
 ) -> None:
-    quiet, rough = tmp_path / "quiet", tmp_path / "rough"
-    build(world, quiet, lambda _: Faults())
-    met = build(world, rough, lambda _: Faults(share=0.3, kills=3, stops=2))
+    rough = tmp_path / "rough"
+    met = build(world, rough, lambda stage: Faults(0.3, 3, 2, 54 if stage == "search" else 250))
 
     for stage in ("search", "videos", "subtitles", "media"):
         for one, other in zip(shard_paths(quiet / stage), shard_paths(rough / stage), strict=True):
@@ -359,7 +370,31 @@ def test_a_world_of_faults_and_kills_ends_in_the_tables_of_a_quiet_one(
     assert set(seen) >= set(ANSWERS) | {"stop"}
     for stage, (line, faults) in met.items():
         assert faults.killed >= 2, stage
-        assert line.exits[-signal.SIGKILL] >= 1, stage
-        path = {"search": SEARCH, "subtitles": TIMEDTEXT, "media": MEDIA}[stage]
-        twice = sum(n - 1 for (kind, _), n in faults.good.items() if kind == path and n > 1)
-        assert twice <= faults.killed + faults.met["drop"] + faults.met["truncated"], stage
+        assert 1 <= line.exits[-signal.SIGKILL] <= faults.killed, stage
+        # A stage that has to stop ends with 3; a bot check comes with player answers.
+        assert line.exits[3] >= (stage != "search"), stage
+
+
+def test_a_kill_costs_at_most_the_item_in_flight(
+    world: Path, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPTIONS, "socket_timeout", 30)
+    killed = tmp_path / "killed"
+    stages = ("search", "subtitles")
+    met = build(
+        world,
+        killed,
+        lambda stage: Faults(kills=3, requests=54 if stage == "search" else 250),
+        stages,
+    )
+    for stage in stages:
+        for one, other in zip(shard_paths(quiet / stage), shard_paths(killed / stage), strict=True):
+            assert one.read_bytes() == other.read_bytes()
+        _, faults = met[stage]
+        assert faults.killed >= 2
+        twice: Counter[str] = Counter()
+        for (path, _), times in faults.good.items():
+            twice[path] += times - 1
+        # A page of a search is in the journal once the next one was answered.
+        assert twice[SEARCH] <= 2 * faults.killed
+        assert twice[PLAYER] <= faults.killed and twice[TIMEDTEXT] <= faults.killed

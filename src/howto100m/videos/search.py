@@ -35,7 +35,7 @@ def rank_hits(hits: Iterable[Hit], results: int) -> Iterator[tuple[int, Hit]]:
 def read_hits(
     youtube: YouTube, item: str, query: str, results: int, journal: Journal
 ) -> Iterator[Hit]:
-    """The hits of a query; each page is in the journal before the next one is asked for.
+    """The hits of a query; each page is in the journal once the next one was answered, or not.
 
     Pages that the journal has are not asked for again: the search goes on behind them. A token that
     the site does not take any more (or that leads to nothing) starts it anew.
