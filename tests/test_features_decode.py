@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from howto100m.features.decode import Pixels, probe, rows, still
-from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Sampling, scaled_size
+from howto100m.features.decode import probe, rows, still
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Pixels, Sampling, scaled_size
 from howto100m.kinds import ItemError, Kind
 
 FPS = 25

@@ -66,6 +66,8 @@ class Kind(StrEnum):
     NO_VECTOR = "no_vector", Status.SKIPPED, Fate.PERMANENT
     NO_WORDS = "no_words", Status.SKIPPED, Fate.PERMANENT
     NO_FEATURES = "no_features", Status.SKIPPED, Fate.PERMANENT
+    # videos of one's own
+    PRESENT = "present", Status.SKIPPED, Fate.PERMANENT
     # things that broke
     MALFORMED = "malformed", Status.FAILED, Fate.PERMANENT
     CORRUPT = "corrupt", Status.FAILED, Fate.PERMANENT

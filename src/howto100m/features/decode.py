@@ -1,10 +1,9 @@
-"""Video files to frames. Only this module and the sample's renderer import av (FFmpeg).
+"""Video files to frames. Only this module, its filters and the sample's renderer import av.
 
 One decode of a video feeds every sampling of it; frames are streamed, never held as a whole video.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +13,16 @@ from typing import Any, NamedTuple
 
 import av
 import av.error
-import av.filter
 import numpy as np
 
-from howto100m.features.sampling import (
-    Clock,
-    Planes,
-    Sampling,
-    TimeStamps,
-    crop_offset,
-    nearest,
-    scaled_size,
-    window,
-)
+from howto100m.features.filters import Scaler, blank, join
+from howto100m.features.sampling import Clock, Pixels, Planes, Sampling, TimeStamps, nearest
 from howto100m.kinds import ItemError, Kind
 
 log = logging.getLogger(__name__)
+
+ENDINGS = frozenset(".mp4 .m4v .mkv .mov .webm .avi .flv .mpg .mpeg .ts".split())
+"""How the names of video files end."""
 
 MAX_PIXELS = 1 << 26
 """A frame larger than this is refused before its first picture is decoded (8K has half as many)."""
@@ -40,21 +33,8 @@ MAX_ASPECT = 16
 MAX_LOST = 0.05
 """Share of a damaged file's length that may be missing before the video counts as corrupt."""
 
-MAX_LINES = 480
-"""Mode `fast` hands over frames with a short side of at most this; larger ones are divided."""
-
-FULL_RANGE = 2
-"""FFmpeg's number of the colour range whose black is 0 and white 255."""
-
-GREY = 128
-
-PLANAR = {"yuv420p": False, "yuvj420p": True}
-"""Formats that mode `fast` hands over as they are, and whether they use the full range."""
-
-MATRICES = {1: "bt709", 9: "bt2020", 10: "bt2020"}
-"""FFmpeg's numbers of colour spaces; swscale takes all others for BT.601."""
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Allot = Callable[[int, tuple[int, ...]], Pixels]
+"""Gives the room for a row of a shape, for the sampling at a position."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +94,7 @@ def rows(
     fast: bool = False,
     max_duration: float | None = None,
     remark: Callable[[str], None] = log.warning,
-    allot: Callable[[tuple[int, ...]], Pixels] = lambda shape: np.empty(shape, np.uint8),
+    allot: Allot = lambda _, shape: np.empty(shape, np.uint8),
 ) -> Iterator[Row]:
     """Decode a video once and yield the rows of every sampling as they fill up.
 
@@ -124,7 +104,7 @@ def rows(
     the video's first. With `fast`, rows are planes as decoded. As in ffmpeg a damaged packet costs
     its own frames alone, and a file that breaks off gives what it has: `remark` is told.
 
-    `allot` gives the room for a row. Raises ItemError as `probe` does, OVERLONG beyond
+    `allot` gives the room for each row. Raises ItemError as `probe` does, OVERLONG beyond
     `max_duration` seconds, and CORRUPT where nothing, or too little (MAX_LOST), can be decoded.
     """
     with _opened(path) as (container, stream):
@@ -240,11 +220,11 @@ class _Taker:
         info: VideoInfo,
         time_base: Fraction,
         fast: bool,
-        allot: Callable[[tuple[int, ...]], Pixels],
+        allot: Allot,
     ):
         self.position, self.sampling, self.info = position, sampling, info
         self.clock = Clock(sampling.rate, time_base)
-        self.scaler = _Scaler(sampling, info, time_base, fast)
+        self.scaler = Scaler(sampling, (info.width, info.height), time_base, fast)
         self.allot = allot
         self.held: Any = None
         self.row: Pixels | None = None
@@ -261,7 +241,7 @@ class _Taker:
         count = self.clock.last_ticks(pts, duration)
         yield from self._take(count if self.taken or count else 1)
         if self.row is not None:
-            _blank(self.row[self.filled :], self.planes)
+            blank(self.row[self.filled :], self.planes)
             yield self._full(self.row)
 
     def _take(self, count: int) -> Iterator[Row]:
@@ -271,8 +251,8 @@ class _Taker:
         for _ in range(count):
             if self.row is None:
                 shape = (self.planes.bytes,) if self.planes else parts[0].shape
-                self.row, self.filled = self.allot((self.sampling.group, *shape)), 0
-            _join(parts, self.row[self.filled])
+                self.row, self.filled = self.allot(self.position, (self.sampling.group, *shape)), 0
+            join(parts, self.row[self.filled])
             self.filled, self.taken = self.filled + 1, self.taken + 1
             if self.filled == self.sampling.group:
                 yield self._full(self.row)
@@ -280,132 +260,6 @@ class _Taker:
     def _full(self, row: Pixels) -> Row:
         self.row = None
         return Row(self.position, row[0] if self.sampling.group == 1 else row, self.planes)
-
-
-class _Scaler:
-    """Turns decoded frames to a sampling's pictures, by FFmpeg's filters."""
-
-    def __init__(self, sampling: Sampling, info: VideoInfo, time_base: Fraction, fast: bool):
-        self.sampling, self.time_base, self.fast = sampling, time_base, fast
-        self.stored = info.width, info.height
-        self.made_for: tuple[Any, ...] = ()
-        self.graph: Any = None
-
-    def picture(self, frame: Any) -> tuple[list[Pixels], Planes | None]:
-        """RGB [h, w, 3], or in mode `fast` the parts of Y, U and V that count, and what they are.
-
-        They are views of a frame that lives as long as they do.
-        """
-        matrix = _display_matrix(frame)
-        size, colour = (frame.width, frame.height), (frame.colorspace, frame.color_range)
-        look = (frame.format.name, size, colour, matrix)
-        if look != self.made_for:
-            self.graph, self.made_for = self._graph(frame, _turns(matrix)), look
-        if self.graph is not None:
-            self.graph.vpush(frame)
-            frame = self.graph.vpull()
-        return self._planes(frame) if self.fast else ([_view(frame, 0, 3)], None)
-
-    def _graph(self, frame: Any, turns: list[tuple[str, str]]) -> Any:
-        filters = turns + (self._fast_filters(frame, turns) if self.fast else self._exact_filters())
-        if not filters:
-            return None
-        graph = av.filter.Graph()
-        graph.threads = 1
-        source = graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base=str(self.time_base),
-            colorspace=str(int(frame.colorspace)),
-            range=str(int(frame.color_range)),
-        )
-        nodes = [graph.add(name, arguments) for name, arguments in filters]
-        graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
-        return graph
-
-    def _exact_filters(self) -> list[tuple[str, str]]:
-        width, height = scaled_size(*self.stored, self.sampling.size)
-        filters = [("scale", f"{width}:{height}:flags=bicubic"), ("format", "rgb24")]
-        if self.sampling.crop:
-            size = self.sampling.size
-            x, y = crop_offset((width, height), size)
-            filters.append(("crop", f"{size}:{size}:{x}:{y}"))
-        return filters
-
-    def _fast_filters(self, frame: Any, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """None for planes that can go as they are: those of the stored size, 4:2:0, not large."""
-        width, height = self.stored
-        shrink = -(-min(width, height) // MAX_LINES)
-        size = width // shrink, height // shrink
-        same = frame.format.name in PLANAR and (frame.width, frame.height) == size
-        scale = ("scale", f"{size[0]}:{size[1]}:flags=area")
-        return [] if same and not turns else [scale, ("format", "|".join(PLANAR))]
-
-    def _planes(self, frame: Any) -> tuple[list[Pixels], Planes]:
-        left, top, width, height = window(frame.width, frame.height, self.sampling)
-        planes = Planes(
-            (frame.width & ~1, frame.height & ~1),
-            (left, top, width, height),
-            MATRICES.get(int(frame.colorspace), "bt601"),
-            PLANAR[frame.format.name] or int(frame.color_range) == FULL_RANGE,
-        )
-        luma = _view(frame, 0)[top : top + height, left : left + width]
-        chroma = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
-        return [luma, _view(frame, 1)[chroma], _view(frame, 2)[chroma]], planes
-
-
-def _view(frame: Any, plane: int, channels: int = 1) -> Pixels:
-    """A plane of a frame as it lies in memory, [h, w] or [h, w, channels]."""
-    part = frame.planes[plane]
-    lines = np.frombuffer(part, np.uint8)[: part.height * part.line_size]
-    lines = lines.reshape(part.height, part.line_size)[:, : part.width * channels]
-    return lines.reshape(part.height, part.width, channels) if channels > 1 else lines
-
-
-def _join(parts: Sequence[Pixels], room: Pixels) -> None:
-    """Copy one picture to its room; planes go one after the other."""
-    if len(parts) == 1:
-        room[:] = parts[0]
-        return
-    start = 0
-    for part in parts:
-        room[start : start + part.size].reshape(part.shape)[:] = part
-        start += part.size
-
-
-def _blank(room: Pixels, planes: Planes | None) -> None:
-    """Zero frames, which are black; in planes that is no light and grey colour."""
-    room[:] = 0
-    if planes:
-        room[:, planes.window[2] * planes.window[3] :] = GREY
-
-
-def _display_matrix(frame: Any) -> tuple[int, ...]:
-    """The nine numbers by which a player turns the picture; none where it does not."""
-    for side in frame.side_data:
-        if side.type.name == "DISPLAYMATRIX":
-            return tuple(np.frombuffer(side, np.int32).tolist())
-    return ()
-
-
-def _turns(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
-    """The filters that turn a frame upright, as ffmpeg puts them before all others."""
-    if not matrix:
-        return []
-    a, b, c, d = (matrix[i] / 65536 for i in (0, 1, 3, 4))
-    angle = math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1))
-    theta = round(math.degrees(angle)) % 360
-    if theta == 90:
-        return [("transpose", "cclock_flip" if c > 0 else "clock")]
-    if theta == 270:
-        return [("transpose", "clock_flip" if c < 0 else "cclock")]
-    if theta == 180:
-        flips = [("hflip", "")] * (a < 0) + [("vflip", "")] * (d < 0)
-        return [("transpose", "clock")] * 2 if len(flips) == 2 else flips
-    if theta:
-        return [("rotate", f"{math.degrees(angle):f}*PI/180")]
-    return [("vflip", "")] * (d < 0)
 
 
 @contextmanager
@@ -425,6 +279,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             yield container, stream
     except FileNotFoundError:
         raise ItemError(Kind.NO_MEDIA, f"{path} does not exist") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise ItemError(Kind.NO_MEDIA, f"{path}: {error.strerror}") from None
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise ItemError(Kind.CORRUPT, f"{path.name}: {error}") from None
 

@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from howto100m.features.decode import Pixels
 from howto100m.features.networks import Extractor
+from howto100m.features.planes import to_rgb
+from howto100m.features.sampling import Pixels, Planes, Sampling
 from howto100m.kinds import UserError
 
 log = logging.getLogger(__name__)
 
-LEAST_COSINE = 0.999
-"""Between a vector and the same network's in plain fp32 on the CPU; below, a kernel is at fault."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LEAST_COSINE = {torch.float32: 0.9999, torch.bfloat16: 0.999, torch.float16: 0.999}
+"""Between a vector and the same network's in plain fp32 on the CPU; below, a kernel is at fault."""
+Vectors = npt.NDArray[np.float32]
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -42,54 +44,110 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
 
 
-class InexactError(UserError):
-    """A network's vectors in a faster number format are not those of plain fp32."""
+class Work:
+    """A batch that is on its way through a network; on a GPU the caller need not wait for it."""
+
+    def __init__(self, runner: "Runner", vectors: Tensor, marks: Sequence[torch.cuda.Event]):
+        self.runner, self.vectors, self.marks = runner, vectors, marks
+
+    def result(self) -> Vectors:
+        """Wait for the vectors, float32 [n, 2048]; then the time that they took is known."""
+        vectors: Vectors = self.vectors.cpu().numpy()
+        if self.marks:
+            begun, copied, started, done = self.marks
+            self.runner.copying += begun.elapsed_time(copied) / 1000
+            self.runner.seconds += started.elapsed_time(done) / 1000
+        return vectors
 
 
 class Runner:
-    """A network on its device; counts the rows it has seen and the seconds that they took."""
+    """A network on its device; counts the rows it has seen, and the seconds that they took.
+
+    `copying` is the time it took to bring rows to a GPU, `seconds` that of the network alone.
+    """
 
     def __init__(
         self,
         network: Extractor,
         title: str,
-        row: Sequence[int],
+        sampling: Sampling,
         device: torch.device,
         dtype: torch.dtype,
+        batch_size: int = 32,
     ):
-        """Make the network ready, and compare a few rows of shape `row` with plain fp32.
+        """Make the network ready, and compare a batch with plain fp32 on the CPU.
 
-        Raises InexactError where a vector's cosine to the plain one is below LEAST_COSINE.
+        On a GPU the batch is a full one, of the very kernels that will run. Raises UserError where
+        a vector's cosine to the plain one is below LEAST_COSINE.
         """
-        self.title, self.device = title, device
-        self.rows, self.seconds = 0, 0.0
+        self.title, self.sampling, self.device, self.dtype = title, sampling, device, dtype
+        self.batch_size = batch_size
+        self.rows, self.seconds, self.copying = 0, 0.0, 0.0
+        self.gpu = device.type == "cuda"
+        self.copies = torch.cuda.Stream(device) if self.gpu else None  # type: ignore[no-untyped-call]
+        if self.gpu and dtype is torch.float32:
+            torch.backends.cudnn.allow_tf32 = False
         self.network = ready(network, device, dtype)
-        trial = _trial_rows(row)
-        with torch.inference_mode():
-            plain, fast = network.eval()(trial), self.network(trial.to(device)).cpu()
-        cosine = float(nn.functional.cosine_similarity(plain.double(), fast.double()).min())
-        if torch.isfinite(plain).all() and not cosine >= LEAST_COSINE:
-            raise InexactError(
-                f"{title} in {dtype} on {device} is off: cosine {cosine:.4f} to plain fp32, not"
-                f" {LEAST_COSINE}; set dtype to float32 or the device to cpu"
-            )
-        log.info("%s in %s on %s: cosine %.6f to plain fp32", title, dtype, device, cosine)
+        self._check(network.eval())
 
-    def __call__(self, rows: Sequence[Pixels]) -> npt.NDArray[np.float16]:
-        """Vectors [n, 2048] as little-endian float16; what does not fit is infinite."""
-        started = time.monotonic()
-        batch = torch.from_numpy(np.stack(rows)).to(self.device)
-        with torch.inference_mode():
-            vectors = self.network(batch).cpu().numpy()
+    def room(self, shape: Sequence[int]) -> Tensor:
+        """Where a batch of rows can be put together, uint8 [batch_size, *shape]."""
+        return torch.empty((self.batch_size, *shape), dtype=torch.uint8, pin_memory=self.gpu)
+
+    def begin(self, rows: Tensor, planes: Planes | None = None) -> Work:
+        """Send rows through the network; they may not be changed before its result is there."""
         self.rows += len(rows)
-        self.seconds += time.monotonic() - started
-        with np.errstate(over="ignore"):
-            return vectors.astype("<f2")  # type: ignore[no-any-return]
+        if not self.copies:
+            started = time.monotonic()
+            vectors = self._run(rows, planes)
+            self.seconds += time.monotonic() - started
+            return Work(self, vectors, ())
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
+        stream = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self.copies):
+            marks[0].record()
+            there = rows.to(self.device, non_blocking=True)
+            there.record_stream(stream)
+            marks[1].record()
+        stream.wait_stream(self.copies)
+        marks[2].record(stream)
+        vectors = self._run(there, planes)
+        marks[3].record(stream)
+        return Work(self, vectors, marks)
+
+    def __call__(self, rows: Sequence[Pixels]) -> Vectors:
+        """Vectors [n, 2048] of RGB rows of one shape, at once."""
+        return self.begin(torch.from_numpy(np.stack(rows))).result()
 
     def __str__(self) -> str:
         """What it did, for the log."""
         rate = self.rows / max(self.seconds, 1e-9)
         return f"{self.title} {self.seconds:.1f} s ({self.rows} rows, {rate:.1f}/s)"
+
+    @torch.inference_mode()
+    def _run(self, rows: Tensor, planes: Planes | None) -> Tensor:
+        pixels = rows if planes is None else to_rgb(rows, planes, self.sampling)
+        return self.network(pixels)  # type: ignore[no-any-return]
+
+    def _check(self, network: Extractor) -> None:
+        trial = _trial_rows(self.sampling)
+        batch = (
+            trial.repeat(-(-self.batch_size // 2), *[1] * (trial.ndim - 1)) if self.gpu else trial
+        )
+        with torch.inference_mode():
+            plain = network(trial).double()
+        fast = self._run(batch.to(self.device), None).cpu().double().reshape(-1, *plain.shape)
+        cosine = float(nn.functional.cosine_similarity(plain[None], fast, dim=-1).min())
+        least = LEAST_COSINE[self.dtype]
+        if torch.isfinite(plain).all() and not cosine >= least:
+            raise UserError(
+                f"{self.title} in {self.dtype} on {self.device} is off: cosine {cosine:.4f} to"
+                f" plain fp32, not {least}; set features.dtype (--dtype) to float32, or"
+                " features.device to cpu"
+            )
+        log.info(
+            "%s in %s on %s: cosine %.6f to plain fp32", self.title, self.dtype, self.device, cosine
+        )
 
 
 def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extractor:
@@ -120,10 +178,11 @@ def _fold(module: nn.Module) -> None:
         _fold(child)
 
 
-def _trial_rows(row: Sequence[int], patch: int = 16) -> torch.Tensor:
-    """Two rows of coloured squares, uint8 [2, *row]."""
-    *time_, height, width, channels = row
-    shape = (2, *time_, -(-height // patch), -(-width // patch), channels)
+def _trial_rows(sampling: Sampling, patch: int = 16) -> Tensor:
+    """Two rows of coloured squares, uint8 [2, (group,) h, w, 3]; frames are 4:3."""
+    size, group = sampling.size, sampling.group
+    width = size if sampling.crop else 4 * size // 3
+    shape = (2, *([group] if group > 1 else []), -(-size // patch), -(-width // patch), 3)
     squares = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     full = squares.repeat(patch, axis=-3).repeat(patch, axis=-2)
-    return torch.from_numpy(np.ascontiguousarray(full[..., :height, :width, :]))
+    return torch.from_numpy(np.ascontiguousarray(full[..., :size, :width, :]))

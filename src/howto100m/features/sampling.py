@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
+import numpy as np
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 MICROSECOND = Fraction(1, 1_000_000)
 EARLY = -2
 """ffmpeg's constant output rate keeps frames at most so many ticks before 0, and drops others."""
@@ -119,6 +123,13 @@ class Planes:
     window: tuple[int, int, int, int]
     matrix: str
     full: bool
+
+    @classmethod
+    def of(cls, told: dict[str, Any] | None) -> "Planes | None":
+        """From JSON, which knows no tuples."""
+        if told is None:
+            return None
+        return cls(tuple(told["size"]), tuple(told["window"]), told["matrix"], told["full"])
 
     @property
     def bytes(self) -> int:

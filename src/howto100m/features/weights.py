@@ -11,8 +11,8 @@ from torch import nn
 
 from howto100m.features import resnet152, resnext101
 from howto100m.features.checkpoint import read_state
-from howto100m.features.decode import Pixels, rows
-from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Sampling
+from howto100m.features.decode import rows
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Pixels, Sampling
 from howto100m.fetch import fetch_file
 from howto100m.kinds import ItemError, UserError
 from howto100m.shards import whole_file

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.crawl import crawl_shard, open_journal
-from howto100m.features.decode import last_second, probe
+from howto100m.features.decode import ENDINGS, last_second, probe
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Row, read_table, run_items, write_shard
 from howto100m.videos.youtube import YouTube
 
 DURATION_SLACK, DURATION_SHARE = 2.0, 0.02
 """Seconds, or share of it, by which a file may miss the announced duration, a rounded one."""
-ENDINGS = frozenset(".mp4 .m4v .mkv .mov .webm .avi .flv .mpg .mpeg .ts".split())
 
 
 def download_media(

@@ -1,0 +1,157 @@
+"""Decoded frames to pictures of a network's size, by FFmpeg's filters: part of `decode.py`'s door.
+
+The official extractor's `scale` and `crop`, and the turns that ffmpeg puts before them.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import av.filter
+import numpy as np
+
+from howto100m.features.sampling import Pixels, Planes, Sampling, crop_offset, scaled_size, window
+
+MAX_LINES = 480
+"""Mode `fast` hands over frames with a short side of at most this; larger ones are divided."""
+
+FULL_RANGE = 2
+"""FFmpeg's number of the colour range whose black is 0 and white 255."""
+
+GREY = 128
+
+PLANAR = {"yuv420p": False, "yuvj420p": True}
+"""Formats that mode `fast` hands over as they are, and whether they use the full range."""
+
+MATRICES = {1: "bt709", 9: "bt2020", 10: "bt2020"}
+"""FFmpeg's numbers of colour spaces; swscale takes all others for BT.601."""
+
+
+class Scaler:
+    """Turns decoded frames to a sampling's pictures, by FFmpeg's filters."""
+
+    def __init__(
+        self, sampling: Sampling, stored: tuple[int, int], time_base: Fraction, fast: bool
+    ):
+        """`stored` is the frames' (width, height) as the container has it, before any turn."""
+        self.sampling, self.time_base, self.fast = sampling, time_base, fast
+        self.stored = stored
+        self.made_for: tuple[Any, ...] = ()
+        self.graph: Any = None
+
+    def picture(self, frame: Any) -> tuple[list[Pixels], Planes | None]:
+        """RGB [h, w, 3], or in mode `fast` the parts of Y, U and V that count, and what they are.
+
+        They are views of a frame that lives as long as they do.
+        """
+        matrix = _display_matrix(frame)
+        size, colour = (frame.width, frame.height), (frame.colorspace, frame.color_range)
+        look = (frame.format.name, size, colour, matrix)
+        if look != self.made_for:
+            self.graph, self.made_for = self._graph(frame, _turns(matrix)), look
+        if self.graph is not None:
+            self.graph.vpush(frame)
+            frame = self.graph.vpull()
+        return self._planes(frame) if self.fast else ([_view(frame, 0, 3)], None)
+
+    def _graph(self, frame: Any, turns: list[tuple[str, str]]) -> Any:
+        filters = turns + (self._fast_filters(frame, turns) if self.fast else self._exact_filters())
+        if not filters:
+            return None
+        graph = av.filter.Graph()
+        graph.threads = 1
+        source = graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base=str(self.time_base),
+            colorspace=str(int(frame.colorspace)),
+            range=str(int(frame.color_range)),
+        )
+        nodes = [graph.add(name, arguments) for name, arguments in filters]
+        graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
+        return graph
+
+    def _exact_filters(self) -> list[tuple[str, str]]:
+        width, height = scaled_size(*self.stored, self.sampling.size)
+        filters = [("scale", f"{width}:{height}:flags=bicubic"), ("format", "rgb24")]
+        if self.sampling.crop:
+            size = self.sampling.size
+            x, y = crop_offset((width, height), size)
+            filters.append(("crop", f"{size}:{size}:{x}:{y}"))
+        return filters
+
+    def _fast_filters(self, frame: Any, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """None for planes that can go as they are: those of the stored size, 4:2:0, not large."""
+        width, height = self.stored
+        shrink = -(-min(width, height) // MAX_LINES)
+        size = width // shrink, height // shrink
+        same = frame.format.name in PLANAR and (frame.width, frame.height) == size
+        scale = ("scale", f"{size[0]}:{size[1]}:flags=area")
+        return [] if same and not turns else [scale, ("format", "|".join(PLANAR))]
+
+    def _planes(self, frame: Any) -> tuple[list[Pixels], Planes]:
+        left, top, width, height = window(frame.width, frame.height, self.sampling)
+        planes = Planes(
+            (frame.width & ~1, frame.height & ~1),
+            (left, top, width, height),
+            MATRICES.get(int(frame.colorspace), "bt601"),
+            PLANAR[frame.format.name] or int(frame.color_range) == FULL_RANGE,
+        )
+        luma = _view(frame, 0)[top : top + height, left : left + width]
+        chroma = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
+        return [luma, _view(frame, 1)[chroma], _view(frame, 2)[chroma]], planes
+
+
+def _view(frame: Any, plane: int, channels: int = 1) -> Pixels:
+    """A plane of a frame as it lies in memory, [h, w] or [h, w, channels]."""
+    part = frame.planes[plane]
+    lines = np.frombuffer(part, np.uint8)[: part.height * part.line_size]
+    lines = lines.reshape(part.height, part.line_size)[:, : part.width * channels]
+    return lines.reshape(part.height, part.width, channels) if channels > 1 else lines
+
+
+def join(parts: Sequence[Pixels], room: Pixels) -> None:
+    """Copy one picture to its room; planes go one after the other."""
+    if len(parts) == 1:
+        room[:] = parts[0]
+        return
+    start = 0
+    for part in parts:
+        room[start : start + part.size].reshape(part.shape)[:] = part
+        start += part.size
+
+
+def blank(room: Pixels, planes: Planes | None) -> None:
+    """Zero frames, which are black; in planes that is no light and grey colour."""
+    room[:] = 0
+    if planes:
+        room[:, planes.window[2] * planes.window[3] :] = GREY
+
+
+def _display_matrix(frame: Any) -> tuple[int, ...]:
+    """The nine numbers by which a player turns the picture; none where it does not."""
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            return tuple(np.frombuffer(side, np.int32).tolist())
+    return ()
+
+
+def _turns(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
+    """The filters that turn a frame upright, as ffmpeg puts them before all others."""
+    if not matrix:
+        return []
+    a, b, c, d = (matrix[i] / 65536 for i in (0, 1, 3, 4))
+    angle = math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1))
+    theta = round(math.degrees(angle)) % 360
+    if theta == 90:
+        return [("transpose", "cclock_flip" if c > 0 else "clock")]
+    if theta == 270:
+        return [("transpose", "clock_flip" if c < 0 else "cclock")]
+    if theta == 180:
+        flips = [("hflip", "")] * (a < 0) + [("vflip", "")] * (d < 0)
+        return [("transpose", "clock")] * 2 if len(flips) == 2 else flips
+    if theta:
+        return [("rotate", f"{math.degrees(angle):f}*PI/180")]
+    return [("vflip", "")] * (d < 0)
