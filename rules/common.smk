@@ -110,7 +110,9 @@ EXCLUDED = [split_source(source)[0] for source in config["clips"]["exclude"]]
 # The files that the titles are read from, where they do not come from WikiHow.
 TITLES = {key: config["tasks"][key] for key in TASK_LISTS[config["tasks"]["from"]]}
 # Settings whose names are the sub-command's flags.
-FEATURE_SETTINGS = flags({key: config["features"][key] for key in ("mean", "dtype")})
+FEATURE_SETTINGS = flags(
+    {key: config["features"][key] for key in ("mode", "mean", "dtype", "max_duration")}
+)
 EMBEDDING_SETTINGS = flags(weight_settings(config["embedding"]))
 
 # Rules run the package from this checkout, in whatever environment they get; an exported variable
@@ -129,6 +131,7 @@ shell.prefix(
         HOWTO100M_MAX_FAILED=config["max_failed"],
         HOWTO100M_FEATURES_DEVICE=config["features"]["device"],
         HOWTO100M_BATCH_SIZE=config["features"]["batch_size"],
+        HOWTO100M_TIMEOUT=config["features"]["timeout"],
         HOWTO100M_DISCARD_MEDIA=int(not config["media"]["keep"]),
         HOWTO100M_DEVICE=config["embedding"]["device"],
         HOWTO100M_PROCESSES=config["embedding"]["processes"],

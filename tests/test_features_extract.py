@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from howto100m import tables
 from howto100m.devices import choose_device
 from howto100m.features import inference, resnext101
 from howto100m.features.decode import rows
+from howto100m.features.engine import Settings
 from howto100m.features.extract import extract_features
 from howto100m.features.inference import choose_dtype, cpu_has_bfloat16
 from howto100m.features.pairs import FeatureTable
@@ -24,7 +26,6 @@ from howto100m.features.weights import fetch_weights, make_weights
 from howto100m.kinds import StageStopped, UserError
 from howto100m.shards import read_table, write_table
 
-MEAN = (110.6, 103.2, 96.3)
 COLOURS = {"red": (200, 40, 40), "blue": (40, 60, 200), "tall": (90, 180, 60), "long": (90, 90, 90)}
 FRAMES = {"red": 30, "blue": 55, "tall": 30, "long": 80}
 SIZES = {"red": (48, 64), "blue": (48, 64), "tall": (64, 48), "long": (48, 64)}
@@ -69,7 +70,13 @@ class Stage:
     world: World
     folder: Path
 
-    def run(self, videos: dict[str, Path], **settings: Any) -> "Stage":
+    def run(
+        self,
+        videos: dict[str, Path],
+        discard_media: bool = False,
+        max_failed: float = 0.5,
+        **settings: Any,
+    ) -> "Stage":
         rows = [
             {
                 "video_id": name,
@@ -90,7 +97,9 @@ class Stage:
             self.path("2d"),
             self.path("3d"),
             self.path("status"),
-            **{"dtype": "float32", "batch_size": 4, "mean": MEAN, "workers": 2} | settings,
+            Settings(**{"dtype": "float32", "batch_size": 4, "workers": 2} | settings),
+            discard_media=discard_media,
+            max_failed=max_failed,
         )
         return self
 
@@ -163,7 +172,7 @@ def test_tables_layout_and_repeat(stage: Stage, tmp_path: Path, world: World) ->
 def test_vectors_are_those_of_the_plain_network(stage: Stage, world: World) -> None:
     """Batches across videos, folding and channel order change nothing but the last digits."""
     stage.run({name: world.videos[name] for name in ("blue", "red")})
-    network = resnext101.load(world.resnext101, MEAN)
+    network = resnext101.load(world.resnext101)
     for name in ("blue", "red"):
         clips = [row.pixels for row in rows(world.videos[name], [CLIPS_3D])]
         with torch.no_grad():
@@ -197,7 +206,8 @@ def test_a_bad_video_leaves_the_others_whole(
     assert stage.ids("2d") == stage.ids("3d") == ["red"]
     assert not kept.exists(), "its features are there"
     assert noise.exists(), "failed: left for a look"
-    assert "waiting for frames" in caplog.text
+    spent = r"start .* s, .* in all, decode .* s, wait .* s, copy .* s, write .* s, ResNet-152 .* s"
+    assert re.search(spent + r" \(.* rows, .*/s\), 3D ResNeXt-101 .* s", caplog.text)
 
     with pytest.raises(StageStopped, match="2 of 2 items failed"):
         Stage(world, tmp_path / "all").run({"noise": noise, "gone": tmp_path / "gone.mp4"})
@@ -228,36 +238,18 @@ def test_a_network_that_is_off_is_refused(
         return network
 
     monkeypatch.setattr(inference, "ready", unsound)
-    with pytest.raises(UserError, match=r"ResNet-152 in torch\.float32 on cpu is off: cosine"):
-        stage.run({"red": world.videos["red"]})
-
-
-def test_auto_takes_float32_where_the_faster_format_is_off(
-    stage: Stage, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sound = inference.ready
-
-    def unsound(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
-        copy = sound(network, device, torch.float32)
-        if dtype is torch.bfloat16:
-            with torch.no_grad():
-                copy.net.conv1.weight[::2] *= -1
-        return copy
-
-    monkeypatch.setattr(inference, "ready", unsound)
     monkeypatch.setattr(inference, "cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    stage.run({"red": world.videos["red"]}, dtype="auto")
-    assert stage.fared() == {"red": "ok"}
-    assert pq.read_schema(stage.path("2d")).metadata[b"dtype"] == b"float32"
-    with pytest.raises(UserError, match=r"torch\.bfloat16 on cpu is off"):
-        stage.run({"red": world.videos["red"]}, dtype="bfloat16")
+    for dtype, named in (("float32", "float32"), ("bfloat16", "bfloat16"), ("auto", "bfloat16")):
+        with pytest.raises(UserError, match=rf"ResNet-152 in torch\.{named} on cpu is off: cosine"):
+            stage.run({"red": world.videos["red"]}, dtype=dtype)
+    assert not stage.path("2d").exists()
 
 
 @pytest.mark.heavy
 def test_made_weights_tell_scenes_apart(world: World) -> None:
     runner = inference.Runner(
-        resnext101.load(world.resnext101), "3D", resnext101.ROW, torch.device("cpu"), torch.float32
+        resnext101.load(world.resnext101), "3D", CLIPS_3D, torch.device("cpu"), torch.float32
     )
     clips = [row.pixels for n in COLOURS for row in rows(world.videos[n], [CLIPS_3D])]
     assert len(clips) == 13

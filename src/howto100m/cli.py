@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from howto100m.kinds import StageStopped, UserError
+from howto100m.kinds import StageStopped, Status, UserError
 from howto100m.shards import shard_paths, status_path
 
 if TYPE_CHECKING:
@@ -70,6 +71,30 @@ Features2d = Annotated[
 Features3d = Annotated[Path | None, typer.Option(help="3D vectors, likewise.")]
 Results = Annotated[Path, typer.Option(help="Folder of all the tables.")]
 Index = Annotated[Path, typer.Option(help="Folder that `howto100m index` wrote.")]
+Mode = Annotated[
+    str,
+    typer.Option(help="exact: the official extractor's frames; fast: scaled where it computes."),
+]
+Mean = Annotated[tuple[float, float, float], typer.Option(help="Mean of the 3D input, R G B.")]
+FeaturesDevice = Annotated[
+    str, typer.Option(envvar="HOWTO100M_FEATURES_DEVICE", help="auto, cpu or cuda.")
+]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, envvar="HOWTO100M_BATCH_SIZE", help="Inputs a forward pass.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Decoders, and threads that compute.")]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        envvar="HOWTO100M_TIMEOUT",
+        help="Seconds to wait for a video, beyond those that it has played.",
+    ),
+]
+Longest = Annotated[
+    float, typer.Option("--max-duration", min=0, help="Seconds that a video may play.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
 
 
@@ -392,17 +417,14 @@ def features(
     output_2d: Annotated[Path, typer.Option(help="Table of the 2D vectors, 1 a second.")],
     output_3d: Annotated[Path, typer.Option(help="Table of the 3D vectors, 1.5 a second.")],
     status: Annotated[Path, typer.Option(help="Status table.")],
-    mean: Annotated[
-        tuple[float, float, float], typer.Option(help="Mean of the 3D input, R G B.")
-    ] = (110.6, 103.2, 96.3),
-    device: Annotated[
-        str, typer.Option(envvar="HOWTO100M_FEATURES_DEVICE", help="auto, cpu or cuda.")
-    ] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    batch_size: Annotated[
-        int, typer.Option(min=1, envvar="HOWTO100M_BATCH_SIZE", help="Inputs a forward pass.")
-    ] = 32,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode and compute.")] = 2,
+    mode: Mode = "exact",
+    mean: Mean = (110.6, 103.2, 96.3),
+    device: FeaturesDevice = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = 2,
+    timeout: Timeout = 120.0,
+    longest: Longest = 7200.0,
     discard_media: Annotated[
         bool,
         typer.Option(
@@ -414,6 +436,7 @@ def features(
     max_failed: MaxFailed = 0.5,
 ) -> None:
     """ResNet-152 and 3D ResNeXt-101 vectors of every video, from one decode."""
+    from howto100m.features.engine import Settings
     from howto100m.features.extract import extract_features
 
     extract_features(
@@ -423,14 +446,60 @@ def features(
         output_2d,
         output_3d,
         status,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        mean=mean,
-        workers=workers,
+        Settings(mode, device, dtype, batch_size, mean, workers, timeout, longest),
         discard_media=discard_media,
         max_failed=max_failed,
     )
+
+
+@app.command()
+def extract(
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="A video, a folder of them, or a .csv: video_path,feature_path."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the vectors, and status.parquet.")],
+    kind: Annotated[
+        str,
+        typer.Option("--format", help="parquet, or npy: the official extractor's files."),
+    ] = "parquet",
+    resnet152: Annotated[Path | None, typer.Option(help="Weights of ResNet-152.")] = None,
+    resnext101: Annotated[Path | None, typer.Option(help="Weights of the 3D ResNeXt-101.")] = None,
+    networks: Annotated[str, typer.Option(help="2d (ResNet-152), 3d (ResNeXt-101) or 2d,3d.")] = (
+        "2d,3d"
+    ),
+    mode: Mode = "exact",
+    mean: Mean = (110.6, 103.2, 96.3),
+    device: FeaturesDevice = "auto",
+    dtype: Dtype = "auto",
+    batch_size: BatchSize = 32,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Decoders, and threads that compute; all processors' if left out."
+        ),
+    ] = None,
+    timeout: Timeout = 120.0,
+    longest: Longest = 7200.0,
+) -> None:
+    """Vectors of anyone's videos, without the workflow; what is there already is left as it is.
+
+    Ends with 1 where a video failed: each is named, and status.parquet has all.
+    """
+    from howto100m.features.engine import Settings
+    from howto100m.features.own import chosen_weights, extract_own, summary
+
+    weights = chosen_weights(networks, {"2d": resnet152, "3d": resnext101})
+    threads = workers or len(os.sched_getaffinity(0))
+    settings = Settings(mode, device, dtype, batch_size, mean, threads, timeout, longest)
+    outcomes = extract_own(source, output, kind, weights, settings)
+    lines = summary(outcomes)
+    for line in lines:
+        typer.echo(line)
+    if any(outcome.status is Status.FAILED for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -953,7 +1022,8 @@ def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
 def main() -> None:
     """Run a sub-command.
 
-    Exit codes: 1 a table is broken (`validate`), 2 the user can mend it, 3 the stage had to stop.
+    Exit codes: 1 a table is broken (`validate`) or a video failed (`extract`), 2 the user can
+    mend it, 3 the stage had to stop.
     """
     logging.basicConfig(
         format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", level=logging.INFO

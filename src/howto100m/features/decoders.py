@@ -126,7 +126,8 @@ class Decoder:
         self.pipe, theirs = Pipe()
         with theirs:
             fds = theirs.fileno(), self.fd
-            command = [sys.executable, "-P", "-m", "howto100m.features.worker", *map(str, fds)]
+            command = [sys.executable, "-P", "-m", "howto100m.features.worker"]
+            command += map(str, (os.getpid(), *fds))
             self.process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL)
 
     def _death(self) -> ItemError:

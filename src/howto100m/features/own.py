@@ -95,6 +95,29 @@ def _extract(
     log.info("%s", engine.report(writing))
 
 
+def chosen_weights(networks: str, given: Mapping[str, Path | None]) -> dict[str, Path]:
+    """The weights of the networks that are asked for, as "2d,3d".
+
+    Raises UserError where one is not known, or its weights are not given.
+    """
+    names = [name.strip() for name in networks.split(",")]
+    if unknown := [name for name in names if name not in NETWORKS]:
+        raise UserError(f"--networks knows {' and '.join(NETWORKS)}, not {unknown[0]!r}")
+    flags = {"2d": "--resnet152", "3d": "--resnext101"}
+    if lacking := [flags[name] for name in names if given[name] is None]:
+        raise UserError(f"--networks {networks} needs {' and '.join(lacking)}, a file of weights")
+    return {name: path for name, path in given.items() if name in names and path is not None}
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """How a run went: a line for every video that failed, and one that counts."""
+    failed = [o for o in outcomes if o.status is Status.FAILED]
+    fared = Counter(str(outcome.kind or outcome.status) for outcome in outcomes)
+    counted = ", ".join(f"{number} {what}" for what, number in fared.most_common())
+    lines = [f"{outcome.id}: {outcome.kind}: {outcome.message}" for outcome in failed]
+    return [*lines, f"{len(outcomes)} videos: {counted}"]
+
+
 def list_videos(source: Path) -> list[Item]:
     """The videos of a file, a folder and all below it, or a .csv (`video_path,feature_path`).
 

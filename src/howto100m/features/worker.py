@@ -8,6 +8,7 @@ import ctypes
 import json
 import logging
 import mmap
+import os
 import signal
 import sys
 import time
@@ -109,11 +110,12 @@ def send(pipe: Connection, **message: Any) -> None:
     pipe.send_bytes(json.dumps(message).encode())
 
 
-def main(pipe_fd: int, memory_fd: int) -> None:
+def main(parent: int, pipe_fd: int, memory_fd: int) -> None:
     """Decode one video after the other until the parent closes the socket, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
     pipe = Connection(pipe_fd)
     memory = mmap.mmap(memory_fd, 0)
     try:
