@@ -1,0 +1,213 @@
+"""The whole features stage beside a plain run of the official kind: speed, memory, cosines.
+
+    .venv/bin/python benchmarks/features.py /tmp/features --ways plain exact fast
+    .venv/bin/python benchmarks/features.py /tmp/features --seconds 2000 --videos 1 --ways exact
+
+plain: for each network a pass of ffmpeg over each video, all frames in memory, float32, batches of
+one video. exact, fast: `howto100m extract` in these modes. compile, graphs: exact, with PyTorch's
+compiler on both networks, the latter with CUDA graphs. Weights are random ones unless given.
+Processor time is that of all processes; memory is what they hold at most beyond what they hold
+once the networks are loaded, what they share counted once.
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decode import make_video, seconds_of
+from howto100m.features import resnet152, resnext101
+from howto100m.features.decode import probe
+from howto100m.features.engine import NETWORKS, Engine, Settings, Video
+from howto100m.features.sampling import Sampling, crop_offset, scaled_size
+from howto100m.features.weights import make_weights
+
+HOURS_OF_HOWTO100M = 134_472
+WAYS = ("plain", "exact", "fast", "compile", "graphs")
+COMPILED = {"compile": "default", "graphs": "reduce-overhead"}
+Vectors = dict[str, np.ndarray[Any, Any]]
+
+
+class Memory:
+    """Watches what this process and its children hold, in MiB."""
+
+    def __init__(self) -> None:
+        self.most, self.stopped = 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self.stopped.wait(0.2):
+            self.most = max(self.most, self.now())
+
+    @staticmethod
+    def now() -> float:
+        """What they hold now; what they share counts once."""
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        return sum(_held(int(pid)) for pid in [os.getpid(), *children])
+
+
+def _held(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def plain_frames(path: Path, sampling: Sampling) -> np.ndarray[Any, Any]:
+    info = probe(path)
+    width, height = scaled_size(info.width, info.height, sampling.size)
+    filters = f"fps=fps={sampling.rate},scale={width}:{height}"
+    if sampling.crop:
+        x, y = crop_offset((width, height), sampling.size)
+        width = height = sampling.size
+        filters += f",crop={width}:{height}:{x}:{y}"
+    command = ["ffmpeg", "-v", "error", "-i", path, "-vf", filters]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def plain(weights: dict[str, Path], paths: list[Path], device: str) -> Callable[[], Vectors]:
+    where = torch.device("cuda" if device == "cuda" else "cpu")
+    loaded = {
+        "2d": resnet152.load(weights["2d"]).to(where),
+        "3d": resnext101.load(weights["3d"]).to(where),
+    }
+
+    @torch.no_grad()
+    def run() -> Vectors:
+        found = {}
+        for name, network in loaded.items():
+            sampling = NETWORKS[name]
+            for path in paths:
+                frames = plain_frames(path, sampling)
+                blank = np.zeros((-len(frames) % sampling.group, *frames.shape[1:]), np.uint8)
+                rows = torch.from_numpy(np.concatenate([frames, blank]))
+                if sampling.group > 1:
+                    rows = rows.reshape(-1, sampling.group, *rows.shape[1:])
+                parts = [network(part.to(where)).cpu().numpy() for part in rows.split(32)]
+                found[f"{name}/{path.stem}"] = np.concatenate(parts)
+        return found
+
+    return run
+
+
+def ours(weights: dict[str, Path], paths: list[Path], settings: Settings, way: str) -> Any:
+    engine = Engine(weights, settings)
+    for runner in engine.runners if way in COMPILED else []:
+        runner.network.compile(mode=COMPILED[way])
+
+    def run() -> Vectors:
+        found = {}
+        for video in engine.vectors_of([Video(path.stem, path) for path in paths]):
+            assert video.outcome().kind is None, video.outcome()
+            for position, name in enumerate(engine.names):
+                found[f"{name}/{video.id}"] = video.whole(position)
+            video.vectors.clear()
+        logging.getLogger("benchmark").info("%s: %s", way, engine.report(0.0))
+        return found
+
+    return run
+
+
+def child(arguments: argparse.Namespace, way: str, weights: dict[str, Path]) -> None:
+    paths = sorted(arguments.folder.glob(f"video{arguments.seconds}-*.mp4"))[: arguments.videos]
+    torch.set_num_threads(arguments.workers)
+    if way == "plain":
+        run = plain(weights, paths, arguments.device)
+    else:
+        settings = Settings(
+            mode="fast" if way == "fast" else "exact",
+            device=arguments.device,
+            dtype=arguments.dtype,
+            workers=arguments.workers,
+        )
+        run = ours(weights, paths, settings, way)
+    networks, memory = Memory.now(), Memory()
+    memory.thread.start()
+    found: Vectors = {}
+    processor, clock = seconds_of(lambda: found.update(run()))
+    memory.stopped.set()
+    np.savez(arguments.folder / f"{way}.npz", **found)  # type: ignore[arg-type]
+    result = {"processor": processor, "clock": clock, "memory": memory.most - networks}
+    (arguments.folder / f"{way}.json").write_text(json.dumps(result))
+
+
+def least_cosines(folder: Path, way: str, against: str) -> str:
+    """Of 2D and 3D vectors, to those of another way."""
+    if not (folder / f"{against}.npz").exists():
+        return "-"
+    ours, theirs = (np.load(folder / f"{name}.npz") for name in (way, against))
+    least = []
+    for network in NETWORKS:
+        names = [name for name in ours.files if name.startswith(network)]
+        a, b = (np.concatenate([x[n] for n in names]).astype(float) for x in (ours, theirs))
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        least.append(f"{((a * b).sum(1) / lengths).min():.5f}")
+    return " ".join(least)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["plain", "exact", "fast"])
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--videos", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--resnet152", type=Path)
+    parser.add_argument("--resnext101", type=Path)
+    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    folder = arguments.folder
+    weights = {
+        "2d": arguments.resnet152 or folder / "resnet152.pth",
+        "3d": arguments.resnext101 or folder / "resnext101.pth",
+    }
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.child:
+        child(arguments, arguments.child, weights)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(arguments.videos):
+        make_video(folder / f"video{arguments.seconds}-{number}.mp4", arguments.seconds)
+    for network, path in zip(("resnet152", "resnext101"), weights.values(), strict=True):
+        if not path.exists():
+            make_weights(network, sorted(folder.glob("video*.mp4"))[:2], 1, path)
+    for way in arguments.ways:
+        subprocess.run([sys.executable, *sys.argv, "--child", way], check=True)
+    results = {w: json.loads((folder / f"{w}.json").read_text()) for w in arguments.ways}
+    length = arguments.videos * arguments.seconds
+    first = results[arguments.ways[0]]
+    print(f"{arguments.videos} videos of {arguments.seconds} s, {arguments.workers} workers\n")
+    print(
+        "| way | s | ratio | processor s | ratio | times real time | MiB beyond the networks"
+        f" | least cosine to {arguments.ways[0]}, 2D 3D |\n|---|---|---|---|---|---|---|---|"
+    )
+    for way, got in results.items():
+        clock, processor = (f"{first[k] / got[k]:.2f}" for k in ("clock", "processor"))
+        cosine = least_cosines(folder, way, arguments.ways[0])
+        print(
+            f"| {way} | {got['clock']:.1f} | {clock} | {got['processor']:.1f} | {processor}"
+            f" | {length / got['clock']:.2f} | {got['memory']:.0f} | {cosine} |"
+        )
+    if arguments.device == "cuda":
+        best = length / min(got["clock"] for got in results.values())
+        print(
+            f"\nall of HowTo100M: {HOURS_OF_HOWTO100M / best:.0f} GPU-hours; {best:.0f} h an hour"
+        )
+
+
+if __name__ == "__main__":
+    main()
