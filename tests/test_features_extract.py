@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import re
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 from howto100m import tables
-from howto100m.devices import choose_device
+from howto100m.devices import choose_device, claim_device
 from howto100m.features import inference, resnext101
 from howto100m.features.decode import rows
 from howto100m.features.engine import Settings
@@ -281,6 +283,23 @@ def test_unknown_network_and_undecodable_videos(tmp_path: Path) -> None:
         make_weights("vgg", [], 0, tmp_path / "w.pth")
     with pytest.raises(UserError, match="none of 1 videos can be decoded"):
         make_weights("resnext101", [tmp_path / "none.mp4"], 0, tmp_path / "w.pth")
+
+
+def test_jobs_side_by_side_take_a_gpu_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What CUDA_VISIBLE_DEVICES hides, PyTorch does not count."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"GPU-{n}")
+    )
+    assert claim_device("cpu") == torch.device("cpu")
+    assert [claim_device("auto") for _ in range(2)] == [torch.device("cuda", n) for n in (0, 1)]
+    assert not caplog.text
+    assert claim_device("cuda") == torch.device("cuda", 0)
+    assert "every GPU is claimed" in caplog.text
 
 
 def test_device_and_dtype(tmp_path: Path) -> None:

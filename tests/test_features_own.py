@@ -46,7 +46,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
     monkeypatch.setattr(resnet152, "load", load_2d)
     monkeypatch.setattr(resnext101, "load", load_3d)
-    monkeypatch.setattr(engine, "choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(engine, "claim_device", lambda _: torch.device("cpu"))
     files = {name: tmp_path / f"{name}.pth" for name in ("2d", "3d")}
     for name, path in files.items():
         path.write_text(name)

@@ -1,8 +1,16 @@
 """Which device computes."""
 
+import fcntl
+import logging
+import os
+import tempfile
+from pathlib import Path
+
 import torch
 
 from howto100m.kinds import UserError
+
+log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -16,3 +24,31 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not gpu:
         raise UserError("device cuda, but PyTorch sees no GPU: set device to auto or cpu")
     return torch.device("cpu" if name == "cpu" or not gpu else "cuda")
+
+
+def claim_device(name: str) -> torch.device:
+    """As `choose_device`, but of several GPUs the first that no other process has claimed.
+
+    Jobs that run side by side on one machine so take a GPU each of those that
+    CUDA_VISIBLE_DEVICES names. The claim holds until this process ends.
+    """
+    place = choose_device(name)
+    if place.type == "cpu":
+        return place
+    for number in range(torch.cuda.device_count()):
+        if _claim(str(torch.cuda.get_device_properties(number).uuid)):
+            return torch.device("cuda", number)
+    log.warning("every GPU is claimed by another process: sharing the first")
+    return torch.device("cuda", 0)
+
+
+def _claim(gpu: str) -> bool:
+    """Lock a GPU's file, which stays open as long as this process; False where another has it."""
+    path = Path(tempfile.gettempdir(), f"howto100m-{os.getuid()}-{gpu}.lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from howto100m.devices import choose_device
+from howto100m.devices import claim_device
 from howto100m.features import resnet152, resnext101
 from howto100m.features.decode import Row
 from howto100m.features.decoders import Decoder, Decoding, End, decoders
@@ -118,7 +118,9 @@ class Engine:
         began = time.monotonic()
         torch.set_num_threads(settings.workers)
         self.settings = settings
-        device = choose_device(settings.device)
+        device = claim_device(settings.device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         dtype = choose_dtype(settings.dtype, device)
         self.names = list(weights)
         self.runners: list[Runner] = []
