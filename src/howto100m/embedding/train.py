@@ -74,8 +74,9 @@ def train_embedding(
 
     Writes a state dict with the official names, the loss of every step (`rate` is the learning
     rate, `seconds` of training since the start) and a row for every video. Where it stands lies
-    beside the output as `<name>.resume.pt` until the end, written every `save_every` seconds and
-    after every epoch: stopped, the same call goes on from there. On a CPU with the same number of
+    beside the output as `<name>.resume.pt` until the end, written every `save_every` seconds, and
+    after an epoch when a tenth of that has passed: stopped, the same call goes on from there. On a
+    CPU with the same number of
     threads the same seed gives the same bytes, stopped on the way or not.
     Raises UserError for a setting that does not exist, when there are no pairs, and when loss or
     weights are no longer finite.
@@ -83,8 +84,6 @@ def train_embedding(
     if every_pair and pairs_per_video > 1:
         raise UserError("embedding.every_pair draws pairs, not videos: set pairs_per_video to 1")
     objective = Objective(loss, pairs_per_video, margin, intra_share, weighting, candidates)
-    if dtype not in DTYPES:
-        raise UserError(f"embedding.dtype is {dtype}: choose one of {', '.join(DTYPES)}")
     videos = pairs_by_video(pairs, only)
     if only is not None:
         log.info("%s: %d videos of the %d that were asked for", run, len(videos), len(only))
@@ -136,6 +135,7 @@ def train_embedding(
                     training.step(batch, epoch, step)
                 training.end_epoch(epoch, lr_decay)
                 done = 0
+        training.check()
         if team.leads:
             write_table(curve, training.curve.table(), tables.CURVE)
             write_status(status, map(Outcome, videos))
@@ -263,27 +263,36 @@ class _Training:
             self.curve.add(epoch, loss, rate, self.team.size * len(clips))
         except UserError as error:
             raise self._diverged(error) from None
-        if time.monotonic() - self._saved >= self.save_every:
+        if self._since_save() >= self.save_every:
             self.save(epoch, step)
 
     def end_epoch(self, epoch: int, lr_decay: float) -> None:
-        """Lower the learning rate, and save. Raises UserError when something is not finite."""
+        """Lower the learning rate, and save if that is due. Raises as `check`."""
         for group in self.optimizer.param_groups:
             group["lr"] *= lr_decay
-        self.save(epoch + 1, 0)
+        if not self.file.path.exists() or self._since_save() >= self.save_every / 10:
+            self.save(epoch + 1, 0)
 
-    def save(self, epoch: int, step: int) -> None:
-        """Write where training stands. Raises UserError when loss or weights are not finite."""
+    def check(self) -> None:
+        """Raise UserError when a loss or a weight is not finite."""
         try:
-            curve = self.curve.state()
+            self.curve.look()
             if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
                 raise UserError(f"a weight became NaN or infinite by step {len(self.curve)}")
         except UserError as error:
             raise self._diverged(error) from None
+
+    def save(self, epoch: int, step: int) -> None:
+        """Write where training stands. Raises as `check`."""
+        self.check()
         if self.team.leads:
+            curve = self.curve.state()
             state, optimizer = self.net.state_dict(), self.optimizer.state_dict()
             self.file.save(Standing(epoch, step, state, optimizer, torch.get_rng_state(), curve))
         self._saved = time.monotonic()
+
+    def _since_save(self) -> float:
+        return time.monotonic() - self._saved
 
     def _diverged(self, error: UserError) -> UserError:
         path = self.file.path
