@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+import time
+import zlib
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -174,6 +176,25 @@ def test_absurd_sizes_are_too_large(tmp_path: Path, size: tuple[int, int]) -> No
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
         container.mux(stream.encode())
     assert kind_of(lambda: probe(path)) is Kind.TOO_LARGE
+
+
+def test_a_picture_of_ten_thousand_million_pixels_is_refused(tmp_path: Path) -> None:
+    """A header is enough to say so; nothing of that size may be asked for."""
+    path = tmp_path / "v.png"
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "gray"
+        picture = np.zeros((16, 16), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert content[12:16] == b"IHDR"
+    head = b"IHDR" + np.array([100_000, 100_000], ">u4").tobytes() + content[24:29]
+    checksum = zlib.crc32(head).to_bytes(4, "big")
+    path.write_bytes(content[:12] + head + checksum + content[33:])
+    started = time.monotonic()
+    assert kind_of(lambda: taken(path, FRAMES_2D)) in (Kind.CORRUPT, Kind.TOO_LARGE)
+    assert time.monotonic() - started < 20
 
 
 def official(path: Path, sampling: Sampling, *options: str) -> Pixels:
