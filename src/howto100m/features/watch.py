@@ -63,15 +63,7 @@ def _bar(tally: Tally) -> Iterator[Count]:
             tally.add(outcome, length)
             bar.update(task, completed=tally.done, description=str(tally))
 
-        # Lines of the log go above the bar, not through it: the bar has taken sys.stderr.
-        handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
-        streams = [handler.setStream(sys.stderr) for handler in handlers]
-        try:
-            yield count
-        finally:
-            for handler, stream in zip(handlers, streams, strict=True):
-                if stream is not None:
-                    handler.setStream(stream)
+        yield count
 
 
 def _lines(tally: Tally) -> Count:
