@@ -6,11 +6,13 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from howto100m.examples import WithExamples
 from howto100m.kinds import StageStopped, Status, UserError
+from howto100m.progress import StderrHandler
 from howto100m.shards import shard_paths, status_path
 
 if TYPE_CHECKING:
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
     from howto100m.videos.select import Limits
     from howto100m.videos.youtube import YouTube
 
+log = logging.getLogger("howto100m")
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a table is broken (validate), a video failed (extract), or a fault of"
+    " ours; 2 you can mend it, and one line says what, where and what to do; 3 the stage had to"
+    " stop, and what is done is kept; 130 stopped by Ctrl-C."
+)
+
 app = typer.Typer(
-    help="HowTo100M from nothing: each command is a stage, and writes its Parquet table.",
+    cls=WithExamples,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -96,6 +105,22 @@ Longest = Annotated[
     float, typer.Option("--max-duration", min=0, help="Seconds that a video may play.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random.")]
+
+
+@app.callback(epilog=EXIT_CODES)
+def options(
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="HOWTO100M_DEBUG", help="Show where an error came from."),
+    ] = False,
+) -> None:
+    """HowTo100M from nothing: each command is a stage, and writes its Parquet table.
+
+    The whole line runs by `snakemake --cores 4`; a command alone does its stage on one's own files,
+    as: howto100m clips --vtt subtitles/ --output clips.parquet
+    """
+    if debug:
+        logging.getLogger("howto100m").setLevel(logging.DEBUG)
 
 
 @app.command()
@@ -923,14 +948,12 @@ def find(
     index: Index = Path("results/index"),
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a clip.")] = False,
 ) -> None:
-    """Print the clips that show best what a sentence says.
-
-    Example: howto100m find "cut the onion" -k 5
-    """
+    """Print the clips that show best what a sentence says."""
     from dataclasses import asdict
 
     from howto100m.find.finder import Finder, as_line
 
+    log.setLevel(max(log.level, logging.WARNING) if log.level != logging.DEBUG else log.level)
     finder = Finder.open(index)
     asked = finder.read(query, k, category)
     if asked.unknown:
@@ -1020,17 +1043,29 @@ def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
 
 
 def main() -> None:
-    """Run a sub-command.
+    """Run a sub-command; what goes wrong is one line, and an exit code (see EXIT_CODES).
 
-    Exit codes: 1 a table is broken (`validate`) or a video failed (`extract`), 2 the user can
-    mend it, 3 the stage had to stop.
+    Of a fault of ours the traceback follows with --debug, and where no person watches.
     """
-    logging.basicConfig(
-        format="%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S", level=logging.INFO
-    )
+    handler = StderrHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("gensim").setLevel(logging.WARNING)
     try:
         app()
     except (UserError, StageStopped) as error:
-        sys.stderr.write(f"howto100m: {error}\n")
-        sys.exit(2 if isinstance(error, UserError) else 3)
+        log.debug("where it came from:", exc_info=error)
+        _fail(str(error), 2 if isinstance(error, UserError) else 3)
+    except OSError as error:
+        log.debug("where it came from:", exc_info=error)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", 2)
+    except Exception as error:
+        watched = sys.stderr.isatty()
+        log.log(logging.DEBUG if watched else logging.ERROR, "where it came from:", exc_info=error)
+        _fail(f"a fault of ours, please report it (--debug shows where): {error!r}", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"howto100m: {message}\n")
+    sys.exit(code)

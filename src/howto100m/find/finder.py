@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from howto100m import tables
+from howto100m.clips.marks import stop_words
 from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.vocabulary import Vocabulary, tokenize
 from howto100m.find.index import Description, Folder, describe, open_vectors
@@ -28,7 +29,7 @@ _VIDEO_COLUMNS = ("video_id", "title", "category_1", "path")
 class Query:
     """A sentence whose words are known, how many clips are wanted, and of which category ("": any).
 
-    `unknown` are its words that the vocabulary does not have; they take no part.
+    `unknown` are its words that the vocabulary does not have; like stop words they take no part.
     """
 
     text: str
@@ -115,7 +116,8 @@ class Finder:
             )
         text = text.lower()  # as the captions that the vocabulary was made from
         ids = self.vocabulary.encode(text, self.description.max_words)
-        unknown = tuple(w for w in dict.fromkeys(tokenize(text)) if w not in self.vocabulary.ids)
+        words = [w for w in dict.fromkeys(tokenize(text)) if w not in stop_words()]
+        unknown = tuple(word for word in words if word not in self.vocabulary.ids)
         if not ids:
             raise UserError(f"the vocabulary has no word of {text!r}: say it in other words")
         return Query(text, tuple(ids), k, category, unknown)

@@ -107,11 +107,12 @@ def index_clips(
             f" the pairs have {2 * tables.FEATURE_DIM}"
         )
     folder.description.unlink(missing_ok=True)
-    clips, dim = count_pairs(pairs), net.GU_video.fc.out_features
+    clips, dim = 0, net.GU_video.fc.out_features
     with whole_file(folder.vectors) as part, part.open("wb") as file:
-        progress = Progress("clips embedded", clips)
+        progress = Progress("pairs embedded", count_pairs(pairs))
         for block in _embedded(pairs, net):
             file.write(block.tobytes())
+            clips += len(block)
             progress.add(len(block))
     with table_writer(folder.clips, tables.INDEX) as writer:
         for path in pairs:
@@ -177,9 +178,16 @@ def _embedded(paths: list[Path], net: Net) -> Iterator[Halves]:
             if waiting and sum(map(len, waiting)) + shard.pairs(video) > BLOCK:
                 yield embed(waiting)
                 waiting = []
-            waiting.append(shard.features(video))
+            waiting.append(shard.features(video)[_first_of_each(shard, video)])
     if waiting:
         yield embed(waiting)
+
+
+def _first_of_each(shard: PairShard, video: int) -> npt.NDArray[np.int64]:
+    """The pairs of a video without those that grew to the same seconds as one before."""
+    whole = slice(shard.first[video], shard.first[video + 1])
+    places = np.stack([shard.starts[whole], shard.ends[whole]])
+    return np.sort(np.unique(places, axis=1, return_index=True)[1])
 
 
 def _rows(results: Path, pairs: Path) -> pa.Table:
@@ -203,7 +211,9 @@ def _rows(results: Path, pairs: Path) -> pa.Table:
                 database.register(stage, schema.empty_table())
         query = """
             WITH p AS (SELECT video_id, clip, start, "end", file_row_number AS row
-                       FROM read_parquet($pairs, file_row_number = true)),
+                       FROM read_parquet($pairs, file_row_number = true)
+                       QUALIFY row_number()
+                       OVER (PARTITION BY video_id, start, "end" ORDER BY row) = 1),
                  said AS (SELECT row, string_agg(raw_text, ' ' ORDER BY c.clip) AS text
                           FROM p JOIN clips c ON c.video_id = p.video_id AND c.start >= p.start
                           AND c."end" <= p."end" GROUP BY row)

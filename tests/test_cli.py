@@ -1,0 +1,156 @@
+"""The command line: help that helps, errors of one line, exit codes, completion."""
+
+import logging
+import os
+import pty
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from howto100m import cli
+from howto100m.examples import EXAMPLES
+from howto100m.kinds import StageStopped, UserError
+from howto100m.progress import Progress
+
+COMMANDS = typer.main.get_command(cli.app)
+
+
+def howto100m(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "howto100m", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_command_has_an_example_that_it_takes() -> None:
+    context = typer.Context(COMMANDS)
+    names = COMMANDS.list_commands(context)
+    for name in names:
+        command = COMMANDS.get_command(context, name)
+        program, said, *arguments = shlex.split(EXAMPLES[name])
+        assert (program, said) == ("howto100m", name)
+        command.make_context(name, arguments)
+        assert f"Example: {EXAMPLES[name]}" == command.epilog
+
+
+def test_every_option_says_what_it_is() -> None:
+    context = typer.Context(COMMANDS)
+    for name in COMMANDS.list_commands(context):
+        command = COMMANDS.get_command(context, name)
+        assert command.help, name
+        lacking = [p.name for p in command.params if not getattr(p, "hidden", False) and not p.help]
+        assert not lacking, (name, lacking)
+
+
+def test_the_help_names_the_commands_and_the_exit_codes() -> None:
+    shown = CliRunner().invoke(cli.app, ["--help"]).output
+    for words in ("Exit codes: 0 done", "--debug", "--install-completion", "clips", "serve"):
+        assert words in shown
+    assert "howto100m find" in CliRunner().invoke(cli.app, ["find", "--help"]).output
+
+
+def test_a_shell_can_complete() -> None:
+    shown = CliRunner().invoke(cli.app, ["--show-completion", "bash"])
+    assert shown.exit_code in (0, 1) and "Error" not in shown.output
+
+
+def run_main(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("clips.parquet is missing"), 2, "howto100m: clips.parquet is missing\n"),
+        (StageStopped("blocked"), 3, "howto100m: blocked\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "howto100m: /x: Permission denied\n"),
+    ],
+)
+def test_an_error_is_one_line_and_debug_adds_the_traceback(
+    error: Exception,
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli.log, "level", logging.NOTSET)
+    assert run_main(error, monkeypatch, capsys) == (code, line)
+    monkeypatch.setattr(cli.log, "level", logging.DEBUG)
+    cli.log.manager._clear_cache()  # type: ignore[attr-defined]
+    found, text = run_main(error, monkeypatch, capsys)
+    assert found == code and text.endswith(line) and "Traceback" in text
+    monkeypatch.setattr(cli.log, "level", logging.NOTSET)
+    cli.log.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+def test_a_fault_of_ours_is_named_so_and_a_log_has_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = run_main(KeyError("clip"), monkeypatch, capsys)
+    assert code == 1 and "Traceback" in text
+    assert text.endswith(
+        "a fault of ours, please report it (--debug shows where): KeyError('clip')\n"
+    )
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    code, text = run_main(KeyError("clip"), monkeypatch, capsys)
+    assert code == 1 and len(text.splitlines()) == 1
+
+
+def test_the_program_itself_ends_with_2_and_one_line(tmp_path: Path) -> None:
+    ended = howto100m("find", "onion", "--index", str(tmp_path))
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.count("\n") == 1 and "holds no index: run `howto100m index`" in ended.stderr
+    ended = howto100m("--debug", "find", "onion", "--index", str(tmp_path))
+    assert ended.returncode == 2 and "Traceback" in ended.stderr
+
+
+def watched(code: str) -> str:
+    """What a program writes to a terminal."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    shown = b""
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part
+    except OSError:  # the end of a terminal
+        pass
+    os.waitpid(pid, 0)
+    return shown.decode()
+
+
+def test_who_watches_sees_a_bar_after_two_seconds_and_a_log_has_plain_lines(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = watched(
+        "from howto100m import progress; progress.PATIENCE = 0.2; import time\n"
+        "bar = progress.Progress('clips', 4)\n"
+        "for _ in range(4): time.sleep(0.15); bar.add(1, 'ok')"
+    )
+    assert "clips" in shown and "4/4" in shown and "4 ok" in shown and "\x1b[?25h" in shown
+    quick = watched("from howto100m import progress; progress.Progress('clips', 1).add(1)")
+    assert quick == ""
+    with caplog.at_level(logging.INFO):
+        bar = Progress("clips", 2, started=time.monotonic() - 1)
+        bar.add(1, "ok")
+        bar.add(1, "failed")
+    assert [r.message.partition(" (")[0] for r in caplog.records] == [
+        "1/2 clips: 1 ok",
+        "2/2 clips: 1 failed, 1 ok",
+    ]
