@@ -40,6 +40,8 @@ rule download_media:
         status=update("results/media/{shard}.status.parquet"),
     log:
         "logs/media/{shard}.log",
+    # Before more subtitles: the streams that these name hold for some hours.
+    priority: 1
     retries: 2
     conda:
         "../envs/features.yaml"

@@ -295,6 +295,63 @@ def test_an_empty_track_is_worth_another_try(
     assert bytes_of(again, "subtitles") == bytes_of(crawled, "subtitles")
 
 
+FORMATS = {160: 144, 133: 240, 134: 360, 135: 480, 136: 720}
+
+
+@pytest.mark.parametrize(
+    ("height", "shown", "itag"),
+    [(360, FORMATS, 134), (300, FORMATS, 133), (720, FORMATS, 136), (360, {135: 480}, 135)],
+)
+def test_the_stream_is_the_height_asked_for_or_the_nearest_below(
+    world: Path, known: World, tmp_path: Path, height: int, shown: dict[int, int], itag: int
+) -> None:
+    name = next(v.video_id for v in known.videos.values() if not v.reason)
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response | None:
+        if request.path == "/videoplayback":
+            asked.append(request.query["itag"])
+            return Response(b"x" * 10, "video/mp4")
+        if not request.path.endswith("/player"):
+            return None
+        sound = {"itag": 140, "mimeType": 'audio/mp4; codecs="mp4a.40.2"', "bitrate": 128000}
+        pictures = [
+            {"itag": number, "mimeType": 'video/mp4; codecs="avc1.4d401e"', "bitrate": lines * 1000}
+            | {"height": lines, "width": lines * 16 // 9, "qualityLabel": f"{lines}p", "fps": 25}
+            for number, lines in shown.items()
+        ]
+        url = "https://rr1---sn-sample.googlevideo.com/videoplayback?itag={}"
+        formats = [f | {"url": url.format(f["itag"])} for f in (*pictures, sound)]
+        details = {"videoId": name, "title": "Title", "lengthSeconds": "10", "viewCount": "1000"}
+        body = {"playabilityStatus": {"status": "OK"}, "videoDetails": details}
+        body |= {"streamingData": {"adaptiveFormats": formats}}
+        return Response(json.dumps(body).encode(), "application/json")
+
+    with sites(world, fault=answer) as door:
+        path = YouTube(proxy=door.proxy).download(name, tmp_path, height)
+    assert asked == [str(itag)] and path == tmp_path / f"{name}.mp4"
+
+
+@pytest.mark.parametrize(
+    "title", ["../../etc/passwd", "a\nb\x00c\u2028d", "\ud800half", "%(id)s %s {x}", "t" * 100_000]
+)
+def test_a_hostile_title_is_text_and_nothing_else(
+    world: Path, known: World, anew: Path, title: str
+) -> None:
+    result = {"videoId": "aaaaaaaaaaa", "title": {"runs": [{"text": title}]}}
+    result |= {"lengthText": {"simpleText": "1:00"}, "viewCountText": {"simpleText": "500 views"}}
+    evil = result | {"videoId": "../../../../x"}
+    items = [{"itemSectionRenderer": {"contents": [{"videoRenderer": r} for r in (evil, result)]}}]
+    column = {"primaryContents": {"sectionListRenderer": {"contents": items}}}
+    body = json.dumps({"contents": {"twoColumnSearchResultsRenderer": column}}).encode()
+    page = Response(body, "application/json")
+    with sites(world, fault=after(0, "/youtubei/v1/search", page)) as door:
+        search(anew, YouTube(proxy=door.proxy))
+    rows = read_table(shard_path(anew / "search", 0)).to_pylist()
+    assert rows and {row["video_id"] for row in rows} == {"aaaaaaaaaaa"}
+    assert all(len(row["title"]) <= 1000 and row["title"].isprintable() for row in rows)
+
+
 def test_media_that_break_off_do_not_count(
     crawled: Path, known: World, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,8 +55,8 @@ PLAYER, SEARCH, TIMEDTEXT, MEDIA = (
     "/api/timedtext",
     "/videoplayback",
 )
-HANG = 2.0
-OPTIONS: dict[str, int] = {"socket_timeout": 1, "extractor_retries": 1, "retries": 1}
+HANG = 6.0
+OPTIONS: dict[str, int] = {"socket_timeout": 4, "extractor_retries": 1, "retries": 1}
 PACE = {"search": 0, "player": 0, "timedtext": 0, "media": 0}
 PACE |= {"pause": 0.01, "long_pause": 0.02, "closed": 0.3}
 BOT = "Sign in to confirm you’re not a bot"
@@ -65,7 +65,8 @@ LIMITED = (
     " YouTube for up to an hour."
 )
 
-pytestmark = pytest.mark.heavy
+# A minute on two idle cores; a machine that is busy with other things takes much longer.
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
 
 
 def make_videos(rng: Random) -> Iterator[Video]:
@@ -161,7 +162,7 @@ class Faults:
             with self.lock:
                 self.good[request.path, item] += 1
             return None
-        name = rng.choice(FAULTS[request.path])
+        name = "hang" if rng.random() < HANGS else rng.choice(FAULTS[request.path])
         self.met[name] += 1
         return ANSWERS[name](request)
 
@@ -205,7 +206,9 @@ ANSWERS: dict[str, Callable[[Request], Response]] = {
     "page": lambda _: Response(b"<!DOCTYPE html><html><title>Before you continue</title></html>"),
     "truncated": _short,
 }
-COMMON = ("429", "503", "403", "drop", "429", "503", "403", "drop", "hang")
+COMMON = ("429", "503", "403", "drop")
+HANGS = 0.03
+"""Share of the faults that hang: each costs its time-out."""
 FAULTS = {
     SEARCH: COMMON,
     PLAYER: COMMON,
@@ -381,6 +384,8 @@ def test_a_kill_costs_at_most_the_item_in_flight(
     monkeypatch.setitem(OPTIONS, "socket_timeout", 30)
     killed = tmp_path / "killed"
     stages = ("search", "subtitles")
+    # yt-dlp tries a second client by itself where an age limit is in the way.
+    aged = sum(kind == "age" for t in shard_paths(quiet / "subtitles") for _, kind, _ in fates(t))
     met = build(
         world,
         killed,
@@ -397,4 +402,5 @@ def test_a_kill_costs_at_most_the_item_in_flight(
             twice[path] += times - 1
         # A page of a search is in the journal once the next one was answered.
         assert twice[SEARCH] <= 2 * faults.killed
-        assert twice[PLAYER] <= faults.killed and twice[TIMEDTEXT] <= faults.killed
+        assert twice[PLAYER] <= faults.killed + aged
+        assert twice[TIMEDTEXT] <= faults.killed

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from howto100m.shards import Row, read_table, shard_path, status_path, write_tab
 from howto100m.videos.download import download_media
 from howto100m.videos.search import search_tasks
 from howto100m.videos.select import Limits, select_videos
+from howto100m.videos.streams import keep_streams, read_streams
 from howto100m.videos.youtube import YouTube
 
 LIMITS = Limits(max_rank=200, min_views=100, max_duration=2000)
@@ -51,7 +54,9 @@ def world(known: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def crawl(world: Path, known: World, results: Path, fault: Fault | None = None) -> None:
+def crawl(
+    world: Path, known: World, results: Path, fault: Fault | None = None, log: Path | None = None
+) -> None:
     """From tasks to media in one shard each; any share may fail."""
     tasks = [
         {"task_id": str(n), "title": query.removeprefix("how to "), "visual": True}
@@ -60,7 +65,7 @@ def crawl(world: Path, known: World, results: Path, fault: Fault | None = None) 
     ]
     paths = {s: shard_path(results / s, 0) for s in ("tasks", "search", "videos", "subtitles")}
     write_table(paths["tasks"], tasks, tables.TASKS)
-    with sites(world, fault=fault) as door:
+    with sites(world, log, fault) as door:
         youtube = YouTube(proxy=door.proxy)
         search_tasks(paths["tasks"], paths["search"], youtube, results=200, max_failed=1.0)
         select_videos([paths["search"]], [paths["tasks"]], results / "videos", 1, LIMITS)
@@ -134,6 +139,60 @@ def test_a_retry_ends_in_the_tables_of_a_run_without_faults(
         assert fates(table) == fates(shard_path(clean / stage, 0)), stage
     subtitles = [shard_path(folder / "subtitles", 0).read_bytes() for folder in (results, clean)]
     assert subtitles[0] == subtitles[1]
+
+
+def requests_of(log: Path, path: str) -> Counter[str]:
+    lines = (json.loads(line) for line in log.read_text().splitlines())
+    return Counter(line["video_id"] for line in lines if line["path"] == path)
+
+
+PLAYER, TRACK, MEDIA = "/youtubei/v1/player", "/api/timedtext", "/videoplayback"
+
+
+def test_a_video_costs_a_player_request_a_track_and_its_media(
+    world: Path, known: World, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    crawl(world, known, tmp_path / "results", log=log)
+    got = read_table(shard_path(tmp_path / "results" / "media", 0))["video_id"].to_pylist()
+    assert requests_of(log, MEDIA) == Counter(got) and len(got) == 6
+    players = requests_of(log, PLAYER)
+    assert {video_id: players[video_id] for video_id in got} == dict.fromkeys(got, 1)
+    assert set(requests_of(log, TRACK).values()) == {1}
+    assert not list(tmp_path.rglob("*.streams.jsonl"))
+
+
+@pytest.mark.parametrize("expired", [True, False])
+def test_streams_that_lead_nowhere_cost_another_player_request(
+    world: Path, known: World, tmp_path: Path, expired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, refused = tmp_path / "log.jsonl", set[str]()
+
+    def refuse_once(request: Request) -> Response | None:
+        name = request.query.get("id", "")
+        if expired or request.path != MEDIA or name in refused:
+            return None
+        refused.add(name)
+        return Response(status=403)
+
+    if expired:
+        monkeypatch.setattr("howto100m.videos.streams.MARGIN", 7 * 3600.0)
+    crawl(world, known, tmp_path / "results", refuse_once, log)
+    got = read_table(shard_path(tmp_path / "results" / "media", 0))["video_id"].to_pylist()
+    players = requests_of(log, PLAYER)
+    assert len(got) == 6 and {players[video_id] for video_id in got} == {2}
+
+
+def test_streams_that_a_kill_cut_short_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "00000.streams.jsonl"
+    url = {"url": f"https://x/videoplayback?expire={int(time.time()) + 5000}"}
+    keep_streams(path, "a" * 11, {"formats": [url]})
+    with path.open("ab") as file:
+        file.write(b'["bbbbbbbbbbb", {"form')
+    keep_streams(path, "c" * 11, {"formats": [url]})
+    keep_streams(path, "d" * 11, {"formats": []})
+    keep_streams(path, "e" * 11, {"formats": [url, {"url": "https://x/y"}]})
+    assert set(read_streams(path)) == {"a" * 11}
 
 
 def test_a_retry_leaves_alone_what_did_not_change(

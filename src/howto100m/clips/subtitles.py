@@ -10,6 +10,7 @@ from howto100m.crawl import crawl_shard, open_journal
 from howto100m.kinds import ItemError, Kind
 from howto100m.shards import Row, read_table
 from howto100m.videos.select import Limits
+from howto100m.videos.streams import keep_streams, streams_path
 from howto100m.videos.youtube import Track, YouTube
 
 KINDS = ("manual", "asr", "translated")
@@ -45,7 +46,8 @@ def fetch_subtitles(
     """Fetch the English track of every video of a shard; write its shard of the subtitles table.
 
     A video costs one request for its player answer, which settles views and duration where the
-    search did not say them, and one for its track.
+    search did not say them, and one for its track. The streams that the answer names are kept
+    beside the shard for `media`, which then asks for no other one.
     """
     settings = {"kinds": list(kinds), "min_words": min_words, **asdict(limits)}
     columns = ["video_id", "rank", "views", "duration"]
@@ -68,6 +70,7 @@ def fetch_subtitles(
         words = count_words(lines_of(read_cues(vtt)))
         if words < min_words:
             raise ItemError(Kind.TOO_FEW_WORDS, f"{words} words")
+        keep_streams(streams_path(output), player.video_id, player.streams)
         return [
             {
                 "video_id": video["video_id"],

@@ -10,6 +10,7 @@ from howto100m.crawl import crawl_shard, open_journal
 from howto100m.features.decode import ENDINGS, last_second, probe
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Row, read_table, run_items, write_shard
+from howto100m.videos.streams import read_streams, streams_path
 from howto100m.videos.youtube import YouTube
 
 DURATION_SLACK, DURATION_SHARE = 2.0, 0.02
@@ -26,6 +27,7 @@ def download_media(
     as well.
     """
     videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
+    known = read_streams(streams_path(subtitles))
     folder.mkdir(parents=True, exist_ok=True)
     for scraps in folder.glob(".part-*"):  # of a run that was killed
         shutil.rmtree(scraps)
@@ -33,7 +35,8 @@ def download_media(
     def download(video: Row) -> list[Row]:
         video_id, announced = video["video_id"], video["duration"]
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
-            fetched = youtube.download(video_id, Path(part), height)
+            # Where they lead nowhere, the next try asks for new ones.
+            fetched = youtube.download(video_id, Path(part), height, known.pop(video_id, None))
             row = describe_whole(video_id, fetched, announced)
             kept = fetched.replace(folder / fetched.name)
         return [row | {"path": str(kept)}]
@@ -49,6 +52,7 @@ def download_media(
         max_failed=max_failed,
         holds=lambda row: _is_there(Path(row["path"]), row["bytes"]),
     )
+    streams_path(subtitles).unlink(missing_ok=True)
 
 
 def collect_media(folder: Path, output: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -64,13 +64,18 @@ class Track:
 
 @dataclass(frozen=True)
 class Player:
-    """What the player answer says of a video, and its English-capable tracks."""
+    """What the player answer says of a video, and its English-capable tracks.
+
+    `streams` is what `download` takes in place of another player answer; its URLs expire after some
+    hours, and hold for the address that asked.
+    """
 
     video_id: str
     views: int | None
     duration: float | None
     live: str
     tracks: tuple[Track, ...]
+    streams: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Warnings:
@@ -205,6 +210,7 @@ class YouTube:
             duration=_seconds(info.get("duration")),
             live=one_line(info.get("live_status")).replace("not_live", ""),
             tracks=tuple(_tracks(info)),
+            streams=_streams(self._site.sanitize_info(info)),
         )
 
     def subtitles(self, track: Track) -> str:
@@ -221,8 +227,13 @@ class YouTube:
             raise fault
         return body
 
-    def download(self, video_id: str, folder: Path, height: int) -> Path:
-        """Fetch the video stream alone, of `height` lines or the nearest below, into `folder`."""
+    def download(
+        self, video_id: str, folder: Path, height: int, streams: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Fetch the video stream alone, of `height` lines or the nearest below, into `folder`.
+
+        With the `streams` of a player answer that was had before, no other one is asked for.
+        """
         address = _watch(video_id)
         options = self._options | {
             "format": "bv/bv*",
@@ -232,7 +243,10 @@ class YouTube:
             "writeautomaticsub": False,
         }
         with self._verdicts(), self._open(options) as site:
-            info = site.extract_info(address, download=True)
+            if streams:
+                info = site.process_ie_result(dict(streams), download=True)
+            else:
+                info = site.extract_info(address, download=True)
         path = Path(info["requested_downloads"][0]["filepath"])
         if path.resolve().parent != folder.resolve():
             raise ItemError(
@@ -277,6 +291,13 @@ def _tracks(info: Mapping[str, Any]) -> Iterator[Track]:
             # yt-dlp asks for the language "en-es" where "en" of a Spanish track is meant.
             url = _INTO_ENGLISH.sub("tlang=en", url)
             yield Track(language, "translated" if translated else "asr", url)
+
+
+def _streams(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A player answer without what a download of the picture has no use for."""
+    kept = ("id", "title", "duration", "extractor", "extractor_key", "webpage_url", "live_status")
+    pictures = [f for f in info.get("formats") or () if f.get("vcodec") not in (None, "none")]
+    return {key: info[key] for key in kept if key in info} | {"formats": pictures}
 
 
 def _vtt(formats: list[dict[str, Any]]) -> str | None:
