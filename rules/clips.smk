@@ -8,12 +8,13 @@ rule fetch_subtitles:
     log:
         "logs/subtitles/{shard}.log",
     retries: 2
+    localrule: config["crawl_here"]
     conda:
         "../envs/crawl.yaml"
     resources:
         youtube=1,
-        mem_mb=1000,
-        runtime=1440,
+        mem_mb=more(1000),
+        runtime=more(1440),
     params:
         kinds=[f"--kind={kind}" for kind in config["subtitles"]["kinds"]],
         min_words=config["subtitles"]["min_words"],
@@ -38,8 +39,8 @@ rule import_captions:
     conda:
         "../envs/crawl.yaml"
     resources:
-        mem_mb=4000,
-        runtime=480,
+        mem_mb=more(4000),
+        runtime=more(480),
     params:
         captions=flags(CAPTIONS),
         shards=len(SHARDS),
@@ -60,6 +61,9 @@ rule cut_clips:
         "logs/clips/{shard}.log",
     conda:
         "../envs/crawl.yaml"
+    resources:
+        mem_mb=more(2000),
+        runtime=more(30),
     params:
         source=lambda wildcards: flags(CLIP_SOURCE).format(shard=wildcards.shard),
         unit=config["clips"]["unit"],

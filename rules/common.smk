@@ -8,12 +8,14 @@ sys.path.insert(0, f"{workflow.basedir}/src")
 from howto100m.clips.excluded import split_source
 from howto100m.config import TASK_LISTS, exports, flags, resolve, use_this_python
 from howto100m.evaluation.plan import plan, weight_settings
+from howto100m.cut import keep_cut, refuse_other_cut
 from howto100m.kinds import UserError
 
 use_this_python()
 
 try:
     config = resolve(config)
+    refuse_other_cut(Path("results"), config["shards"])
 except UserError as mistake:
     sys.exit(str(mistake))
 
@@ -138,6 +140,15 @@ shell.prefix(
         HOWTO100M_TENSORBOARD=config["embedding"]["tensorboard"] or "",
     )
 )
+
+
+def more(amount):
+    """A resource (MB, minutes) of a job's first attempt, twice that of its second, and so on."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+onstart:
+    keep_cut(Path("results"), config["shards"])
 
 
 resource_scopes:

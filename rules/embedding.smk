@@ -9,7 +9,8 @@ rule build_vocabulary:
     conda:
         "../envs/embedding.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=more(8000),
+        runtime=more(480),
     params:
         settings=flags(config["vocabulary"]),
     shell:
@@ -32,8 +33,8 @@ rule train_embedding:
     threads: 16
     resources:
         gpu=config["embedding"]["processes"],
-        mem_mb=16000,
-        runtime=4320,
+        mem_mb=more(16000),
+        runtime=more(4320),
     params:
         seed=lambda wildcards: wildcards.run.rsplit("-", 1)[1],
         settings=EMBEDDING_SETTINGS,
@@ -64,7 +65,7 @@ rule index_clips:
     threads: 16
     resources:
         gpu=1,
-        mem_mb=16000,
+        mem_mb=more(16000),
     params:
         exact_up_to=config["index"]["exact_up_to"],
         max_words=config["pairs"]["max_words"],
@@ -89,7 +90,8 @@ rule evaluate_embedding:
     conda:
         "../envs/embedding.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=more(8000),
+        runtime=more(240),
     params:
         run=lambda wildcards: wildcards.run,
         questions=lambda wildcards: questions_of(wildcards.benchmark),
@@ -118,5 +120,8 @@ rule merge_metrics:
         "logs/evaluation/metrics.log",
     conda:
         "../envs/embedding.yaml"
+    resources:
+        mem_mb=more(1000),
+        runtime=more(10),
     shell:
         "python -m howto100m metrics {input} --output {output} > {log} 2>&1"

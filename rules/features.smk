@@ -9,7 +9,8 @@ rule get_weights:
         "../envs/features.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         source=lambda wildcards: config["features"][wildcards.network],
         frames="--frames results/sample/media" if SAMPLE else "",
@@ -37,8 +38,8 @@ rule extract_features:
     threads: 16
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=more(16000),
+        runtime=more(480),
     params:
         settings=FEATURE_SETTINGS,
         keep="",
@@ -60,6 +61,9 @@ rule read_vectors:
         "logs/features/{shard}.log",
     conda:
         "../envs/features.yaml"
+    resources:
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         folders=flags({f"folder_{n}": RELEASE[f"features_{n}"] or "" for n in NETWORKS}),
     shell:
@@ -87,6 +91,9 @@ rule collect_held_out:
         "logs/evaluation/{held_out}.media.log",
     conda:
         "../envs/features.yaml"
+    resources:
+        mem_mb=more(2000),
+        runtime=more(60),
     params:
         folder=lambda wildcards: config["evaluation"]["videos"][wildcards.held_out],
     shell:
@@ -125,7 +132,8 @@ rule pair_clips:
     conda:
         "../envs/embedding.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         min_seconds=config["pairs"]["min_seconds"],
         min_words=config["pairs"]["min_words"],

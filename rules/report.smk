@@ -30,6 +30,9 @@ rule write_report:
         "logs/report.log",
     conda:
         "../envs/embedding.yaml"
+    resources:
+        mem_mb=more(8000),
+        runtime=more(240),
     params:
         settings=json.dumps(config, sort_keys=True),
         # Not inputs: the report shows the studies that are there, and runs none.
@@ -52,6 +55,9 @@ rule write_annotation_page:
         "logs/annotate.log",
     conda:
         "../envs/embedding.yaml"
+    resources:
+        mem_mb=more(4000),
+        runtime=more(60),
     params:
         number=config["annotate"]["pairs"],
         seed=config["annotate"]["seed"],

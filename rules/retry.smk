@@ -4,12 +4,13 @@ rule retry:
         WORLD,
     log:
         "logs/retry.log",
+    localrule: config["crawl_here"]
     conda:
         "../envs/features.yaml"
     resources:
         youtube=1,
-        mem_mb=1000,
-        runtime=2880,
+        mem_mb=more(1000),
+        runtime=more(2880),
     params:
         sites=SITES,
     shell:

@@ -6,6 +6,9 @@ rule make_sample:
     conda:
         "../envs/features.yaml"
     threads: 8
+    resources:
+        mem_mb=more(8000),
+        runtime=more(60),
     params:
         seed=config["sample"]["seed"],
         videos=config["sample"]["videos"],

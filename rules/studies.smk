@@ -10,7 +10,7 @@ rule pair_target:
     conda:
         "../envs/embedding.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=more(8000),
     params:
         training=lambda wildcards: flags(
             TARGET_SOURCES[wildcards.target] | TARGET_FEATURES[wildcards.target]
@@ -38,8 +38,8 @@ rule train_variant:
     threads: 16
     resources:
         gpu=config["embedding"]["processes"],
-        mem_mb=16000,
-        runtime=4320,
+        mem_mb=more(16000),
+        runtime=more(4320),
     params:
         pairs=lambda wildcards, input: Path(input.pairs[0]).parent,
         settings=lambda wildcards, input: flags(

@@ -9,11 +9,12 @@ rule mine_tasks:
         ),
     log:
         "logs/tasks.log",
+    localrule: config["crawl_here"]
     conda:
         "../envs/crawl.yaml"
     resources:
-        mem_mb=2000,
-        runtime=2880,
+        mem_mb=more(2000),
+        runtime=more(2880),
     params:
         titles=flags({"from": config["tasks"]["from"], **TITLES}),
         shards=len(TASK_SHARDS),
@@ -42,12 +43,13 @@ rule search_tasks:
     log:
         "logs/search/{task_shard}.log",
     retries: 2
+    localrule: config["crawl_here"]
     conda:
         "../envs/crawl.yaml"
     resources:
         youtube=1,
-        mem_mb=1000,
-        runtime=1440,
+        mem_mb=more(1000),
+        runtime=more(1440),
     params:
         results=config["search"]["results"],
         sites=SITES,

@@ -14,7 +14,8 @@ rule select_videos:
     conda:
         "../envs/crawl.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=more(4000),
+        runtime=more(240),
     params:
         source=(
             ["--release", RELEASE["videos"]]
@@ -43,12 +44,13 @@ rule download_media:
     # Before more subtitles: the streams that these name hold for some hours.
     priority: 1
     retries: 2
+    localrule: config["crawl_here"]
     conda:
         "../envs/features.yaml"
     resources:
         youtube=1,
-        mem_mb=1000,
-        runtime=1440,
+        mem_mb=more(1000),
+        runtime=more(1440),
     params:
         height=config["media"]["height"],
         sites=SITES,
