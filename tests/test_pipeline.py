@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +27,16 @@ SMALL: dict[str, Any] = {
 pytestmark = pytest.mark.heavy
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake_command(folder: Path, *arguments: str) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--profile", "none", "--workflow-profile", ROOT / "profiles" / "default"]
     command += ["--cores", "2", "--directory", folder, *arguments]
-    return subprocess.run(
-        [str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False
-    )
+    return [str(part) for part in command]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = snakemake_command(folder, *arguments)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def configure(folder: Path, **sections: dict[str, Any] | float) -> None:
@@ -195,6 +199,34 @@ def test_what_changes_no_table_reruns_no_stage(built: Path) -> None:
     assert set(jobs) == {"all", "total", "write_report"}  # which shows the settings
 
 
+def test_another_number_of_shards_is_refused(built: Path) -> None:
+    configure(built, shards={"tasks": 2, "videos": 3})
+    try:
+        run = snakemake(built, "-n")
+    finally:
+        configure(built)
+    assert run.returncode == 1
+    assert "config: shards.videos is 3, but results was cut into 2 shards" in run.stderr
+    assert "results/videos results/subtitles results/clips" in run.stderr
+
+
+def test_two_runs_in_one_folder_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    configure(tmp_path)
+    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
+    with subprocess.Popen(
+        snakemake_command(tmp_path, "tasks"), cwd=tmp_path, stderr=subprocess.DEVNULL
+    ) as first:
+        try:
+            while not lock.exists():
+                assert first.poll() is None
+                time.sleep(0.05)
+            second = snakemake(tmp_path, "tasks")
+        finally:
+            first.terminate()
+    assert second.returncode == 1
+    assert "Directory cannot be locked" in second.stderr and "--unlock" in second.stderr
+
+
 def test_one_stage_is_redone_on_demand(built: Path) -> None:
     jobs = planned(snakemake(built, "pairs", "-n", "--quiet", "rules", "--forcerun", "pair_clips"))
     assert jobs["pair_clips"] == 2
@@ -242,3 +274,17 @@ def test_a_study_trains_what_is_new_and_stands_in_the_report(built: Path) -> Non
         assert "train_variant" not in planned(snakemake(built, "-n", "--quiet", "rules"))
     finally:
         configure(built)
+
+
+def test_a_half_copied_table_is_named_and_rebuilt_by_deleting_it(built: Path) -> None:
+    path = built / "results" / "clips" / "00001.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert any(line.startswith(f"{path}: no whole Parquet") for line in validate(built / "results"))
+    run = snakemake(built, "vocabulary")
+    assert run.returncode == 1
+    assert "results/clips/00001.parquet is not a whole Parquet file" in run.stdout + run.stderr
+    path.unlink()
+    run = snakemake(built, "clips")
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert path.read_bytes() == whole

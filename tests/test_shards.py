@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from howto100m import tables
+from howto100m.cut import NOTE, keep_cut, refuse_other_cut
 from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserError
 from howto100m.shards import (
     Journal,
@@ -17,6 +18,7 @@ from howto100m.shards import (
     read_table,
     run_items,
     shard_of,
+    shard_path,
     shard_paths,
     status_path,
     table_writer,
@@ -181,3 +183,28 @@ def test_outcomes_survive_the_journal_and_the_status_table(tmp_path: Path) -> No
 def test_what_stops_the_stage_counts_as_failed() -> None:
     assert {k.status for k in Kind if k.fate is Fate.STOP} == {Status.FAILED}
     assert all(k.fate is Fate.PERMANENT for k in Kind if k.status is Status.SKIPPED)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_another_number_of_shards_is_refused_while_tables_of_the_old_one_are_there(
+    tmp_path: Path, number: int
+) -> None:
+    keep_cut(tmp_path, {"tasks": 2, "videos": 2})
+    for name in ("tasks", "videos"):
+        refuse_other_cut(tmp_path, {"tasks": 2, "videos": 2} | {name: number})
+    write_table(shard_path(tmp_path / "clips", 0), [{"n": 1}], ONE)
+    refuse_other_cut(tmp_path, {"tasks": number, "videos": 2})
+    with pytest.raises(
+        UserError, match=rf"shards\.videos is {number}, .* 2 .* delete \S+/clips to"
+    ):
+        refuse_other_cut(tmp_path, {"tasks": 2, "videos": number})
+
+
+def test_tables_beyond_the_number_of_shards_are_refused_without_a_note_of_it(
+    tmp_path: Path,
+) -> None:
+    write_table(shard_path(tmp_path / "pairs", 2), [{"n": 1}], ONE)
+    refuse_other_cut(tmp_path, {"tasks": 1, "videos": 3})
+    with pytest.raises(UserError, match=r"shards\.videos is 2, but .* was cut into more shards"):
+        refuse_other_cut(tmp_path, {"tasks": 1, "videos": 2})
+    assert not (tmp_path / NOTE).exists()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from feature_tables import write_features
 from howto100m import tables
 from howto100m.cli import app
+from howto100m.cut import keep_cut
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import (
     Outcome,
@@ -85,6 +86,20 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+
+
+def swap_two_rows(path: Path) -> None:
+    change(path, lambda table: table.take([1, 0, *range(2, len(table))]))
+
+
+def lose_a_clip(path: Path) -> None:
+    change(path, lambda table: table.slice(1))
+
+
 def drop_status(path: Path) -> None:
     status_path(path).unlink()
 
@@ -131,8 +146,11 @@ def fail_without_a_kind(path: Path) -> None:
     ("damage", "says"),
     [
         (cut_short, "clips/00001.parquet: no whole Parquet file"),
+        (turn_a_bit, "clips/00001.parquet: no whole Parquet file"),
+        (swap_two_rows, "clips/00001.parquet: row 1 is out of order"),
+        (lose_a_clip, "clips/00001.parquet: {first}: clip does not count its rows from 0"),
         (drop_status, "clips/00001.status.parquet: missing beside"),
-        (double_a_row, "clips: 2 rows have"),
+        (double_a_row, "clips/00001.parquet: 2 rows have"),
         (lose_a_video, "clips/00001.parquet: 1 items are ok and have no row"),
         (end_before_the_start, "clips/00001.parquet: 9 rows are impossible"),
         (drop_a_column, "clips/00001.parquet: columns are video_id"),
@@ -144,9 +162,67 @@ def fail_without_a_kind(path: Path) -> None:
 def test_each_damage_is_named_with_its_path(
     sound: Path, damage: Callable[[Path], None], says: str
 ) -> None:
-    damage(shard_path(sound / "clips", 1))
+    path = shard_path(sound / "clips", 1)
+    says = says.format(first=read_table(path)["video_id"][0])
+    damage(path)
     faults = list(validate(sound))
     assert any(line.startswith(f"{sound}/{says}") for line in faults), faults
+
+
+def test_a_missing_shard_is_named_by_the_number_noted_at_the_start(sound: Path) -> None:
+    keep_cut(sound, {"tasks": 1, "videos": SHARDS + 1})
+    lines = list(validate(sound))
+    assert f"{sound}/clips: 1 of 3 shards are missing, the first 00002: run snakemake" in lines
+
+
+def test_a_table_of_an_older_cut_is_named(sound: Path) -> None:
+    keep_cut(sound, {"tasks": 1, "videos": SHARDS})
+    write_shard(shard_path(sound / "clips", 7), [], tables.CLIPS, [])
+    lines = list(validate(sound))
+    assert f"{sound}/clips/00007.parquet: belongs to another cut than that into 2 shards" in (
+        line.partition(": delete")[0] for line in lines
+    )
+
+
+def test_a_video_file_that_changed_or_went_too_early_is_named(sound: Path) -> None:
+    rows = read_table(sound / "media" / "00000.parquet").to_pylist()
+    (sound.parent / "media").mkdir(exist_ok=True)
+    file = sound.parent / rows[0]["path"]
+    file.write_bytes(b"8 bytes.")
+    assert any(line.startswith(f"{file}: 8 bytes, 9 are noted") for line in validate(sound))
+    file.write_bytes(b"9 bytes..")
+    assert list(validate(sound)) == []
+    for path in sound.glob("features/**/*.parquet"):
+        path.unlink()
+    gone = sound.parent / rows[1]["path"]
+    assert any(line.startswith(f"{gone}: gone before its features") for line in validate(sound))
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "row"),
+    [
+        (
+            "clips/00000.statistics.parquet",
+            tables.CLIP_STATISTICS,
+            {"video_id": "v", "seconds": 1.0, "words": 1, "cut": 0, "backward": 0}
+            | {"lines": 3, "clips": 1, "empty": 1, "outside": 0},
+        ),
+        (
+            "embedding/run-1.curve.parquet",
+            tables.CURVE,
+            {"run": "r", "epoch": 0, "step": 0, "rate": 1.0, "seconds": 1.0, "loss": float("nan")},
+        ),
+    ],
+)
+def test_impossible_figures_are_named(
+    sound: Path, name: str, schema: pa.Schema, row: dict[str, object]
+) -> None:
+    write_table(sound / name, [row], schema)
+    assert any(
+        line.startswith(f"{sound}/{name}: 1 rows are impossible") for line in validate(sound)
+    )
+    write_table(sound / name, [], tables.STATUS)
+    assert any(line.startswith(f"{sound}/{name}: columns are id") for line in validate(sound))
 
 
 def test_another_number_of_shards_is_named(sound: Path) -> None:
@@ -158,7 +234,7 @@ def test_another_number_of_shards_is_named(sound: Path) -> None:
 @pytest.mark.parametrize(
     ("vectors", "says"),
     [
-        (np.full((5, 2048), np.nan), "vector 0 has a NaN"),
+        (np.full((5, 2048), np.nan), "feature of row 0 has a NaN"),
         (np.ones((12, 2048)), "has 12 vectors, 5.0 are due"),
     ],
 )

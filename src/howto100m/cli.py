@@ -5,13 +5,14 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from howto100m.examples import WithExamples
-from howto100m.kinds import StageStopped, Status, UserError
+from howto100m.kinds import StageStopped, Status, UserError, disk_full
 from howto100m.progress import StderrHandler
 from howto100m.shards import shard_paths, status_path
 
@@ -627,8 +628,6 @@ def pairs(
     max_failed: MaxFailed = 0.5,
 ) -> None:
     """Training pairs: grown clips, their pooled features, their word ids."""
-    from howto100m.evaluation.questions import from_clips
-    from howto100m.evaluation.training import official_training, pair_sentences
     from howto100m.features.pairs import pair_clips
 
     if sum(source is not None for source in (clips, annotations, official)) != 1:
@@ -647,6 +646,9 @@ def pairs(
             max_failed=max_failed,
         )
         return
+    from howto100m.evaluation.questions import from_clips
+    from howto100m.evaluation.training import official_training, pair_sentences
+
     features = _features(features_2d, features_3d)
     if official and data:
         training = official_training(official, data)
@@ -1042,6 +1044,18 @@ def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
     return Limits(max_rank, min_views, max_duration)
 
 
+class _NoPandas(MetaPathFinder):
+    """Hides pandas, on which pyarrow spends a second at its first conversion where it is installed.
+
+    Snakemake's Slurm executor brings it; nothing here uses it.
+    """
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse pandas, and leave the rest to the finders behind."""
+        if fullname == "pandas":
+            raise ImportError("howto100m does without pandas")
+
+
 def main() -> None:
     """Run a sub-command; what goes wrong is one line, and an exit code (see EXIT_CODES).
 
@@ -1051,16 +1065,21 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("gensim").setLevel(logging.WARNING)
+    sys.meta_path.insert(0, _NoPandas())
     try:
         app()
     except (UserError, StageStopped) as error:
         log.debug("where it came from:", exc_info=error)
         _fail(str(error), 2 if isinstance(error, UserError) else 3)
-    except OSError as error:
-        log.debug("where it came from:", exc_info=error)
-        place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}", 2)
     except Exception as error:
+        if disk_full(error):
+            log.debug("where it came from:", exc_info=error)
+            reason = " ".join(str(error).split())
+            _fail(f"the disk is full ({reason}): what is done is kept; make room and run again", 3)
+        if isinstance(error, OSError):
+            log.debug("where it came from:", exc_info=error)
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}", 2)
         watched = sys.stderr.isatty()
         log.log(logging.DEBUG if watched else logging.ERROR, "where it came from:", exc_info=error)
         _fail(f"a fault of ours, please report it (--debug shows where): {error!r}", 1)

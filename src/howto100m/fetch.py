@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from howto100m.kinds import UserError
+from howto100m.kinds import UserError, disk_full
 from howto100m.shards import whole_file
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ def fetch_file(source: str, path: Path) -> None:
             else:
                 shutil.copyfile(source, part)
         except (OSError, requests.RequestException) as error:
+            if disk_full(error):
+                raise
             raise UserError(f"{source} cannot be had: {error}") from None
 
 

@@ -1,6 +1,10 @@
 """Why an item did not make it: a closed list, each kind with its status and its fate."""
 
+import os
 from enum import StrEnum
+from errno import EDQUOT, EFBIG, ENOSPC
+
+_FULL = (ENOSPC, EDQUOT, EFBIG)
 
 
 class Status(StrEnum):
@@ -80,10 +84,23 @@ class Kind(StrEnum):
     TIMEOUT = "timeout", Status.FAILED, Fate.RETRY
     THROTTLED = "throttled", Status.FAILED, Fate.RETRY
     BUG = "bug", Status.FAILED, Fate.RETRY
+    # this machine cannot go on
+    DISK_FULL = "disk_full", Status.FAILED, Fate.STOP
     # the site wants us to go
     RATE_LIMITED = "rate_limited", Status.FAILED, Fate.STOP
     BOT_CHECK = "bot_check", Status.FAILED, Fate.STOP
     BLOCKED = "blocked", Status.FAILED, Fate.STOP
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error says that no more can be written: a full disk, a quota, a file's limit."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    # DuckDB wraps the system's words; PyTorch drops them, and finds itself at an odd position.
+    said = str(error)
+    return any(os.strerror(number) in said for number in _FULL) or (
+        "inline_container" in said and "unexpected pos" in said
+    )
 
 
 class ItemError(Exception):

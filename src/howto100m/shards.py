@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from howto100m import tables
-from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserError
+from howto100m.kinds import Fate, ItemError, Kind, StageStopped, Status, UserError, disk_full
 from howto100m.progress import Progress as Progress
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
-    """Write a table piece by piece; it appears under its name when the block ends well."""
-    options.setdefault("compression", "zstd")
+    """Write a table piece by piece; it appears under its name when the block ends well.
+
+    Its pages have checksums, so that `howto100m validate` finds a bit that turned on the disk.
+    """
+    options = {"compression": "zstd", "write_page_checksum": True} | options
     with whole_file(path) as part, pq.ParquetWriter(part, schema, **options) as writer:
         yield writer
 
@@ -146,6 +149,12 @@ class Outcome:
         return self.kind is not None and self.kind.fate is Fate.RETRY
 
     @classmethod
+    def noted(cls, row: Row) -> "Outcome":
+        """The outcome that a journal's line has."""
+        kind = row["kind"] and Kind(row["kind"])
+        return cls(**row | {"status": Status(row["status"]), "kind": kind})
+
+    @classmethod
     def of(cls, item: str, error: ItemError, attempts: int = 1, seconds: float = 0.0) -> "Outcome":
         """The outcome of an item that did not make it."""
         return cls(item, error.kind.status, error.kind, error.message[:2000], attempts, seconds)
@@ -198,10 +207,8 @@ class Journal:
         if "part" in entry:
             self.parts[entry["part"]] = (entry["rows"], entry["next"])
             return
-        outcome = entry["outcome"]
-        outcome["status"] = Status(outcome["status"])
-        outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
-        self.done[outcome["id"]] = (Outcome(**outcome), entry["rows"])
+        outcome = Outcome.noted(entry["outcome"])
+        self.done[outcome.id] = (outcome, entry["rows"])
 
     def add(self, outcome: Outcome, rows: list[Row]) -> None:
         """Record an item; on return it is on disk."""
@@ -243,10 +250,7 @@ def journal_outcomes(path: Path) -> Iterator[Outcome]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n") and line.startswith(head):
-                outcome = decoder.raw_decode(line, len(head))[0]
-                outcome["status"] = Status(outcome["status"])
-                outcome["kind"] = outcome["kind"] and Kind(outcome["kind"])
-                yield Outcome(**outcome)
+                yield Outcome.noted(decoder.raw_decode(line, len(head))[0])
 
 
 def _line(entry: Row) -> bytes:
@@ -294,6 +298,8 @@ def attempt(
                 continue
             return Outcome.of(item, error, tried, time.monotonic() - started), []
         except Exception as error:
+            if disk_full(error):
+                raise
             log.exception("%s: unexpected", item)
             fault = ItemError(Kind.BUG, f"{type(error).__name__}: {error}")
             return Outcome.of(item, fault, tried, time.monotonic() - started), []

@@ -1,7 +1,7 @@
 """Check what every table promises: its schema, its items, their order, and that nothing is lost."""
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from howto100m import tables
+from howto100m.cut import NOTE
 from howto100m.kinds import Kind, Status, UserError
+from howto100m.promises import OTHERS, STAGES, Other, Stage
 from howto100m.report.counts import count_stages
 from howto100m.shards import shard_of, shard_paths, status_path
 
@@ -18,102 +20,64 @@ SLACK = 2.0
 """Rows by which a video's vectors may differ from its duration times their rate."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What the tables of a stage's folder promise.
-
-    `item` is the SQL expression of a row's item, as the status table names it; `key` columns name a
-    row and no other; `shard_by` is the column that decides on the shard ("" where none does);
-    `broken` is an SQL condition that no row may meet.
-    """
-
-    folder: str
-    schema: pa.Schema
-    item: str
-    key: tuple[str, ...]
-    shard_by: str = ""
-    broken: str = "false"
-    status: str = ""
-
-
-_STAGES = (
-    Stage("tasks", tables.TASKS, "task_id", ("task_id",), "task_id"),
-    Stage(
-        "search",
-        tables.SEARCH,
-        "task_id",
-        ("task_id", "video_id"),
-        "task_id",
-        "rank < 1 OR views < 0 OR duration < 0",
-    ),
-    Stage("videos", tables.VIDEOS, "video_id", ("video_id",), "video_id", "rank < 1"),
-    Stage("subtitles", tables.SUBTITLES, "video_id", ("video_id",), "video_id", "words < 0"),
-    Stage(
-        "clips",
-        tables.CLIPS,
-        "video_id",
-        ("video_id", "clip"),
-        "video_id",
-        "start < 0 OR NOT start < \"end\" OR text = ''",
-    ),
-    Stage(
-        "media",
-        tables.MEDIA,
-        "video_id",
-        ("video_id",),
-        "video_id",
-        "bytes < 1 OR width < 1 OR height < 1 OR NOT duration > 0 OR length(sha256) <> 64",
-    ),
-    Stage(
-        "features/2d",
-        tables.FEATURES,
-        "video_id",
-        ("video_id", "index"),
-        "video_id",
-        status="features",
-    ),
-    Stage(
-        "features/3d",
-        tables.FEATURES,
-        "video_id",
-        ("video_id", "index"),
-        "video_id",
-        status="features",
-    ),
-    Stage("vocabulary", tables.VOCABULARY, "word", ("word",), broken="count < 1"),
-    Stage(
-        "pairs",
-        tables.PAIRS,
-        "video_id || ':' || clip",
-        ("video_id", "clip"),
-        "video_id",
-        'start < 0 OR NOT start < "end" OR len(tokens) = 0',
-    ),
-)
-
-
 def validate(results: Path) -> Iterator[str]:
     """A line for each broken promise under `results`, with the path at fault; none when all hold.
 
-    Stages that are not built yet are left out. Raises UserError where no stage is built at all.
+    Stages that are not built yet are left out. Holds one shard in memory at a time.
+    Raises UserError where no stage is built at all.
     """
-    built = [stage for stage in _STAGES if any((results / stage.folder).glob("*.parquet"))]
+    built = [stage for stage in STAGES if any((results / stage.folder).glob("*.parquet"))]
     if not built:
         raise UserError(f"{results} holds no stage's tables: run snakemake, or name the folder")
     damaged = False
-    for stage in built:
-        paths = shard_paths(results / stage.folder)
-        faults = [fault for path in paths for fault in _read(path, stage, results)]
-        yield from faults
-        damaged = damaged or bool(faults)
-        if not faults:
-            yield from _check_stage(stage, paths, results)
+    with duckdb.connect() as database:
+        database.execute("SET threads = 2")
+        for stage in built:
+            paths = shard_paths(results / stage.folder)
+            yield from _check_numbers(paths, stage, _shards(results, stage))
+            for path in paths:
+                faults = list(_read(path, stage, results))
+                yield from faults
+                damaged = damaged or bool(faults)
+                if not faults:
+                    yield from _check_table(database, stage, path, results)
+        for other in OTHERS:
+            for path in sorted(results.glob(other.pattern)):
+                yield from _check_other(database, other, path)
     if not damaged:
         yield from (
             f"{results}/{count.stage}: {count.items} items in, {count.expected} sent on by the"
             " stage before"
             for count in count_stages(results)
             if not count.adds_up
+        )
+
+
+def _shards(results: Path, stage: Stage) -> int:
+    """How many shards a stage has: as noted at the run's start, else as the first of them has."""
+    note = results / NOTE
+    known = json.loads(note.read_text()) if note.exists() else {}
+    if stage.cut in known:
+        return int(known[stage.cut])
+    first = results / (stage.cut or stage.folder)
+    return len(shard_paths(first if any(first.glob("*.parquet")) else results / stage.folder))
+
+
+def _check_numbers(paths: Sequence[Path], stage: Stage, shards: int) -> Iterator[str]:
+    """Whether every shard is there, and none beyond."""
+    found = {int(path.stem) for path in paths if path.stem.isdigit()}
+    if not stage.cut or not found:
+        return
+    missing = sorted(set(range(shards)) - found)
+    if missing:
+        yield (
+            f"{paths[0].parent}: {len(missing)} of {shards} shards are missing, the first"
+            f" {missing[0]:05d}: run snakemake"
+        )
+    for number in sorted(found - set(range(shards))):
+        yield (
+            f"{paths[0].parent / f'{number:05d}.parquet'}: belongs to another cut than that into"
+            f" {shards} shards: delete it"
         )
 
 
@@ -124,131 +88,179 @@ def _status(table: Path, stage: Stage, results: Path) -> Path:
 
 def _read(path: Path, stage: Stage, results: Path) -> Iterator[str]:
     """Whether a table and its status table are whole, and have their schemas."""
+    yield from _read_through(path, stage.schema)
     status = _status(path, stage, results)
-    for file, schema in ((path, stage.schema), (status, tables.STATUS)):
-        try:
-            found = pq.read_schema(file)
-            pq.ParquetFile(file).metadata.num_rows  # noqa: B018 - reads the footer whole
-        except FileNotFoundError:
-            yield f"{file}: missing beside {path.name}; delete both and run again"
-        except (pa.ArrowInvalid, OSError) as error:
-            yield f"{file}: no whole Parquet file ({error}); delete it and run again"
-        else:
-            if not found.equals(schema):
-                yield f"{file}: columns are {_columns(found)}, not {_columns(schema)}"
+    if status.exists():
+        yield from _read_through(status, tables.STATUS)
+    else:
+        yield f"{status}: missing beside {path.name}; delete both and run again"
+
+
+def _read_through(path: Path, schema: pa.Schema) -> Iterator[str]:
+    """Whether every page of a table can be read, sums included, and its numbers are numbers."""
+    vectors = {f.name: f.metadata[b"dtype"].decode() for f in schema if f.metadata}
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if not file.schema_arrow.equals(schema):
+            yield f"{path}: columns are {_columns(file.schema_arrow)}, not {_columns(schema)}"
+            return
+        row = 0
+        for batch in file.iter_batches(batch_size=4096):
+            for name, dtype in vectors.items():
+                whole = np.isfinite(_numbers(batch[name], dtype)).all(1)
+                if not whole.all():
+                    yield f"{path}: {name} of row {row + int(whole.argmin())} has a NaN or infinity"
+                    return
+            row += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        yield f"{path}: no whole Parquet file ({error}); delete it and run again"
+
+
+def _numbers(column: pa.Array, dtype: str) -> np.ndarray:
+    """The vectors [rows, dim] of a column of bytes, without a copy."""
+    width = column.type.byte_width
+    values = np.frombuffer(column.buffers()[1], np.uint8)
+    rows = values[column.offset * width :][: len(column) * width]
+    return rows.view(dtype).reshape(len(column), -1)
 
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{f.name} {f.type}{'?' if f.nullable else ''}" for f in schema)
 
 
-def _check_stage(stage: Stage, paths: Sequence[Path], results: Path) -> Iterator[str]:
-    names = [str(path) for path in paths]
-    key = ", ".join(f'"{column}"' for column in stage.key)
-    with duckdb.connect() as database:
-        database.execute("SET threads = 2")
-        doubled = database.execute(
-            f"SELECT {key}, count(*) FROM read_parquet(?) GROUP BY {key} HAVING count(*) > 1"  # noqa: S608
-            " ORDER BY ALL LIMIT 1",
-            [names],
-        ).fetchone()
-        if doubled:
-            yield f"{results / stage.folder}: {doubled[-1]} rows have {stage.key} = {doubled[:-1]}"
-        for number, path in enumerate(paths):
-            yield from _check_table(database, stage, path, number, len(paths), results)
-    if stage.schema is tables.FEATURES:
-        for path in paths:
-            yield from _check_vectors(path, results)
+def _check_other(database: duckdb.DuckDBPyConnection, other: Other, path: Path) -> Iterator[str]:
+    faults = list(_read_through(path, other.schema))
+    yield from faults
+    if faults:
+        return
+    broken = database.execute(
+        f"SELECT count(*) FROM read_parquet(?) WHERE {other.broken}",  # noqa: S608
+        [str(path)],
+    ).fetchall()[0][0]
+    if broken:
+        yield f"{path}: {broken} rows are impossible ({other.broken})"
+    if other.schema is tables.FEATURES:
+        yield from _check_lengths(database, path, path.with_name("media.parquet"))
 
 
 def _check_table(
-    database: duckdb.DuckDBPyConnection,
-    stage: Stage,
-    path: Path,
-    number: int,
-    shards: int,
-    results: Path,
+    database: duckdb.DuckDBPyConnection, stage: Stage, path: Path, results: Path
 ) -> Iterator[str]:
-    status = _status(path, stage, results)
-    broken = database.execute(
-        f"SELECT count(*), min({stage.item}) FROM read_parquet(?) WHERE {stage.broken}",  # noqa: S608
-        [str(path)],
-    ).fetchall()[0]
-    if broken[0]:
-        yield f"{path}: {broken[0]} rows are impossible ({stage.broken}), one of item {broken[1]}"
-    outcomes = dict(
-        database.execute("SELECT id, kind FROM read_parquet(?)", [str(status)]).fetchall()
+    yield from _check_rows(database, stage, path)
+    yield from _check_items(database, stage, path, _status(path, stage, results))
+    if stage.cut and path.stem.isdigit():
+        yield from _check_shard(database, stage, path, _shards(results, stage))
+    if stage.schema is tables.FEATURES:
+        yield from _check_lengths(database, path, results / "media" / path.name)
+    if stage.schema is tables.MEDIA:
+        yield from _check_files(database, path, results)
+
+
+def _check_rows(database: duckdb.DuckDBPyConnection, stage: Stage, path: Path) -> Iterator[str]:
+    """Whether rows are possible, named once, in order, and counted from 0."""
+    table = "read_parquet(?, file_row_number = true)"
+    key = ", ".join(f'"{column}"' for column in stage.key)
+    first = stage.key[0]
+
+    def ask(query: str) -> tuple[object, ...] | None:
+        rows: list[tuple[object, ...]] = database.execute(query, [str(path)]).fetchall()
+        return rows[0] if rows else None
+
+    broken = ask(
+        f"SELECT count(*), min({stage.item}) FROM {table} WHERE {stage.broken} HAVING count(*) > 0"  # noqa: S608
     )
-    rows = pq.ParquetFile(status).metadata.num_rows
-    if rows != len(outcomes):
-        yield f"{status}: {rows - len(outcomes)} items have two rows"
-    odd = database.execute(
-        "SELECT id FROM read_parquet(?) WHERE (status = ?) <> (kind IS NULL) ORDER BY 1 LIMIT 1",
-        [str(status), Status.OK.value],
-    ).fetchone()
-    unknown = sorted({kind for kind in outcomes.values() if kind} - {kind.value for kind in Kind})
+    if broken:
+        yield f"{path}: {broken[0]} rows are impossible ({stage.broken}), one of item {broken[1]}"
+    doubled = ask(
+        f"SELECT {key}, count(*) FROM {table} GROUP BY {key}"  # noqa: S608
+        " HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+    )
+    if doubled:
+        yield f"{path}: {doubled[-1]} rows have {stage.key} = {doubled[:-1]}"
+        return
+    unordered = ask(
+        f"SELECT n FROM (SELECT file_row_number AS n, {stage.order} AS here,"  # noqa: S608
+        f" lag({stage.order}) OVER (ORDER BY file_row_number) AS before FROM {table})"
+        " WHERE here <= before ORDER BY n LIMIT 1"
+    )
+    if unordered:
+        yield f"{path}: row {unordered[0]} is out of order ({stage.order})"
+    counted = stage.counted and ask(
+        f'SELECT {first} FROM {table} GROUP BY {first} HAVING min("{stage.counted}") <> 0'  # noqa: S608
+        f' OR max("{stage.counted}") <> count(*) - 1 ORDER BY 1 LIMIT 1'
+    )
+    if counted:
+        yield f"{path}: {counted[0]}: {stage.counted} does not count its rows from 0"
+
+
+def _check_items(
+    database: duckdb.DuckDBPyConnection, stage: Stage, path: Path, status: Path
+) -> Iterator[str]:
+    """Whether every item has one outcome, and rows if and only if it is ok."""
+    rows = database.execute("SELECT id, status, kind FROM read_parquet(?)", [str(status)])
+    outcomes: dict[str, str | None] = {}
+    doubled, odd = 0, ""
+    for item, fate, kind in rows.fetchall():
+        doubled += item in outcomes
+        odd = odd or (item if (fate == Status.OK) != (kind is None) else "")
+        outcomes[item] = kind
+    if doubled:
+        yield f"{status}: {doubled} items have two rows"
     if odd:
-        yield f"{status}: item {odd[0]} is ok and has a kind, or is not and has none"
+        yield f"{status}: item {odd} is ok and has a kind, or is not and has none"
+    unknown = sorted({kind for kind in outcomes.values() if kind} - {kind.value for kind in Kind})
     if unknown:
         yield f"{status}: {', '.join(unknown)} is no known kind"
-    items = {
-        item
-        for (item,) in database.execute(
-            f"SELECT DISTINCT {stage.item} FROM read_parquet(?)",  # noqa: S608
-            [str(path)],
-        ).fetchall()
-    }
-    lost = sorted({item for item, kind in outcomes.items() if kind is None} - items)
-    if lost:
-        yield f"{path}: {len(lost)} items are ok and have no row, the first {lost[0]}"
+    ok = {item for item, kind in outcomes.items() if kind is None}
+    found = database.execute(
+        f"SELECT DISTINCT {stage.item} FROM read_parquet(?)",  # noqa: S608
+        [str(path)],
+    )
+    items = {item for (item,) in found.fetchall()}
+    if lost := ok - items:
+        yield f"{path}: {len(lost)} items are ok and have no row, the first {min(lost)}"
     # The tasks table shows what was decided against as well.
-    extra = items - ({*outcomes} if stage.folder == "tasks" else _ok(outcomes))
-    if extra:
+    if extra := items - ({*outcomes} if stage.folder == "tasks" else ok):
         yield f"{path}: {len(extra)} items have rows and are not ok, the first {min(extra)}"
-    if stage.shard_by and path.stem.isdigit():
-        yield from _check_shard(path, stage, number, shards)
 
 
-def _ok(outcomes: dict[str, str | None]) -> set[str]:
-    return {item for item, kind in outcomes.items() if kind is None}
+def _check_shard(
+    database: duckdb.DuckDBPyConnection, stage: Stage, path: Path, shards: int
+) -> Iterator[str]:
+    items = database.execute(
+        f"SELECT DISTINCT {stage.key[0]} FROM read_parquet(?) ORDER BY 1",  # noqa: S608
+        [str(path)],
+    )
+    strays = [item for (item,) in items.fetchall() if shard_of(item, shards) != int(path.stem)]
+    if strays:
+        yield (
+            f"{path}: {strays[0]} belongs to another of {shards} shards; shards.* was changed after"
+            " a run: delete the stage's folder and run again"
+        )
 
 
-def _check_shard(path: Path, stage: Stage, number: int, shards: int) -> Iterator[str]:
-    if int(path.stem) != number:
-        yield f"{path}: shard {number:05d} is missing before it"
+def _check_lengths(database: duckdb.DuckDBPyConnection, path: Path, media: Path) -> Iterator[str]:
+    """Whether each video has as many vectors as its duration says, where that is known."""
+    rate = (pq.read_schema(path).metadata or {}).get(b"rate")
+    if rate is None or not media.exists():
         return
-    column = pq.read_table(path, columns=[stage.shard_by])[stage.shard_by]
-    for item in column.unique().to_pylist():
-        if shard_of(item, shards) != number:
-            yield (
-                f"{path}: {item} belongs to another of {shards} shards; shards.* was changed after"
-                " a run: delete the stage's folder and run again"
-            )
-            return
+    rows = database.execute(
+        """SELECT video_id, count(*), any_value(duration) * $rate FROM read_parquet($path) AS f
+        JOIN read_parquet($media) AS m USING (video_id) GROUP BY 1
+        HAVING NOT abs(count(*) - any_value(duration) * $rate) <= $slack ORDER BY 1""",
+        {"path": str(path), "media": str(media), "rate": float(rate), "slack": SLACK},
+    )
+    for video_id, number, due in rows.fetchall():
+        yield f"{path}: {video_id} has {number} vectors, {due:.1f} are due by its duration"
 
 
-def _check_vectors(path: Path, results: Path) -> Iterator[str]:
-    """Whether each video's rows count from 0, are numbers, and are as many as its duration says."""
-    media = results / "media" / path.name
-    file = pq.ParquetFile(path)
-    durations: dict[str, float] = {}
-    if media.exists():
-        known = pq.read_table(media, columns=["video_id", "duration"])
-        durations = dict(zip(*(column.to_pylist() for column in known.columns), strict=True))
-    rate = float((file.schema_arrow.metadata or {}).get(b"rate", b"nan"))
-    rows: dict[str, int] = {}
-    for batch in file.iter_batches(batch_size=4096):
-        vectors = np.frombuffer(b"".join(batch["feature"].to_pylist()), "<f2")
-        finite = np.isfinite(vectors).reshape(len(batch), -1).all(1)
-        ids = batch["video_id"].to_pylist()
-        for video_id, index, whole in zip(ids, batch["index"].to_pylist(), finite, strict=True):
-            if not whole:
-                yield f"{path}: {video_id}: vector {index} has a NaN or an infinity"
-            if index != rows.get(video_id, 0):
-                yield f"{path}: {video_id}: vector {index} where {rows.get(video_id, 0)} is due"
-                return
-            rows[video_id] = index + 1
-    for video_id, number in rows.items():
-        due = durations.get(video_id, float("nan")) * rate
-        if abs(number - due) > SLACK:
-            yield f"{path}: {video_id} has {number} vectors, {due:.1f} are due by its duration"
+def _check_files(database: duckdb.DuckDBPyConnection, path: Path, results: Path) -> Iterator[str]:
+    """Whether the video files are as long as noted; those whose features are made may be gone."""
+    used = (results / "features" / status_path(path).name).exists()
+    rows = database.execute("SELECT video_id, path, bytes FROM read_parquet(?)", [str(path)])
+    for video_id, name, size in rows.fetchall():
+        file = results.parent / name
+        if file.exists() and file.stat().st_size != size:
+            yield f"{file}: {file.stat().st_size} bytes, {size} are noted of {video_id} in {path}"
+        elif not used and not file.exists():
+            yield f"{file}: gone before its features were made; delete {path} and run again"

@@ -12,6 +12,7 @@ LAYOUT = {
     "write_statistics": ["video_id"],
     "data_page_size": ONE_PAGE,
     "max_rows_per_page": ONE_PAGE,
+    "write_page_checksum": False,
 }
 """A row group a video with one page a column: its vectors are one plain array in the file."""
 

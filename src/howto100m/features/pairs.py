@@ -42,6 +42,7 @@ LAYOUT = {
     "write_statistics": ["video_id", "clip"],
     "data_page_size": ONE_PAGE,
     "max_rows_per_page": ONE_PAGE,
+    "write_page_checksum": False,
 }
 """One page a row group, features uncompressed and without statistics in the page's header: the
 feature column of a row group is then one plain array in the file, read without a copy."""

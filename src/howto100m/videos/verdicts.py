@@ -7,6 +7,7 @@ from howto100m.kinds import ItemError, Kind
 # The order matters: a private video and a bot check both say "sign in", and only their other words
 # tell a verdict on one video from one on the session.
 _VERDICTS: tuple[tuple[str, Kind], ...] = (
+    (r"no space left on device|disk quota exceeded|file too large", Kind.DISK_FULL),
     (r"not a bot", Kind.BOT_CHECK),
     (r"rate-limited|isn.t available, try again later", Kind.RATE_LIMITED),
     (r"IP is likely being blocked", Kind.BLOCKED),
@@ -32,6 +33,7 @@ _WHAT_TO_DO = {
     " address (youtube: proxy)",
     Kind.RATE_LIMITED: "wait an hour, then go on with fewer requests (pace), or from another"
     " address (youtube: proxy)",
+    Kind.DISK_FULL: "make room, and run again",
     Kind.BLOCKED: "go on from another address (youtube: proxy), or wait a day",
 }
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
