@@ -147,6 +147,10 @@ def more(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+# For `--sdm apptainer`: one image for all rules, built once by hand (docs/running.md).
+container: f"{workflow.basedir}/envs/howto100m.sif"
+
+
 onstart:
     keep_cut(Path("results"), config["shards"])
 

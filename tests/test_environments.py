@@ -25,3 +25,10 @@ def test_every_rule_with_a_command_names_an_environment() -> None:
 
 def test_the_lock_names_no_address() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_the_image_installs_the_lock_by_its_checksums() -> None:
+    recipe = (ROOT / "envs" / "howto100m.def").read_text()
+    assert "requirements.lock /opt/requirements.lock" in recipe
+    assert "uv pip sync --system --require-hashes /opt/requirements.lock" in recipe
+    assert 'envs/howto100m.sif"' in (ROOT / "rules" / "common.smk").read_text()

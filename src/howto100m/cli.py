@@ -9,6 +9,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
+import pyarrow as pa
 import typer
 
 from howto100m.examples import WithExamples
@@ -1045,15 +1046,20 @@ def _limits(max_rank: int, min_views: int, max_duration: float) -> "Limits":
 
 
 class _NoPandas(MetaPathFinder):
-    """Hides pandas, on which pyarrow spends a second at its first conversion where it is installed.
-
-    Snakemake's Slurm executor brings it; nothing here uses it.
-    """
-
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Refuse pandas, and leave the rest to the finders behind."""
         if fullname == "pandas":
-            raise ImportError("howto100m does without pandas")
+            raise ImportError("hidden for a moment")
+
+
+def _hide_pandas_from_pyarrow() -> None:
+    """Let pyarrow look for pandas now, in vain: it looks once, and importing it takes a second.
+
+    Snakemake's Slurm executor brings pandas; nothing here uses it.
+    """
+    hidden = _NoPandas()
+    sys.meta_path.insert(0, hidden)
+    pa.array([0])
+    sys.meta_path.remove(hidden)
 
 
 def main() -> None:
@@ -1065,7 +1071,7 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     logging.getLogger("gensim").setLevel(logging.WARNING)
-    sys.meta_path.insert(0, _NoPandas())
+    _hide_pandas_from_pyarrow()
     try:
         app()
     except (UserError, StageStopped) as error:
