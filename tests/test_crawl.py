@@ -295,6 +295,25 @@ def test_an_empty_track_is_worth_another_try(
     assert bytes_of(again, "subtitles") == bytes_of(crawled, "subtitles")
 
 
+def test_a_player_answer_that_says_nothing_is_worth_another_try(
+    world: Path, crawled: Path, again: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("howto100m.shards.time.sleep", lambda _: None)
+    seen = Counter[str]()
+
+    def bare_once(request: Request) -> Response | None:
+        if request.path != "/youtubei/v1/player":
+            return None
+        video = request.json()["videoId"]
+        seen[video] += 1
+        return Response(b"{}", "application/json") if seen[video] == 1 else None
+
+    with sites(world, fault=bare_once) as door:
+        subtitles(again, YouTube(proxy=door.proxy))
+    assert bytes_of(again, "subtitles") == bytes_of(crawled, "subtitles")
+    assert min(seen.values()) == 2
+
+
 FORMATS = {160: 144, 133: 240, 134: 360, 135: 480, 136: 720}
 
 

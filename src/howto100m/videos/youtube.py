@@ -204,6 +204,8 @@ class YouTube:
         address = _watch(video_id)
         with self._verdicts():
             info = self._site.extract_info(address, download=False, process=False)
+        if all(info.get(fact) is None for fact in ("title", "duration", "view_count")):
+            raise ItemError(Kind.NETWORK, "the player's answer says nothing of the video")
         return Player(
             video_id=video_id,
             views=_views(info.get("view_count")),
