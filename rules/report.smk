@@ -20,8 +20,14 @@ rule write_report:
         expand("results/embedding/{run}.pth", run=RUNS),
         "results/vocabulary/vocabulary.parquet",
         "results/evaluation/metrics.parquet",
+        ["results/index/index.json"] if config["report"]["queries"] else [],
     output:
-        report(
+        datasheet=report(
+            "results/DATASHEET.md",
+            caption="../report/datasheet.rst",
+            category="Report",
+        ),
+        page=report(
             "results/report.html",
             caption="../report/page.rst",
             category="Report",
@@ -39,7 +45,7 @@ rule write_report:
         studies=[(p, Path(p).stat().st_mtime) for p in STUDY_TABLES if Path(p).exists()],
     shell:
         "python -m howto100m report --results results --settings {params.settings:q}"
-        " --output {output} > {log} 2>&1"
+        " --output {output.page} --datasheet {output.datasheet} > {log} 2>&1"
 
 
 rule write_annotation_page:

@@ -876,11 +876,16 @@ def report(
     results: Annotated[Path, typer.Option(help="Folder of all the tables.")],
     output: Annotated[Path, typer.Option(help="HTML page to write.")],
     settings: Annotated[str, typer.Option(help="The settings that made them, as JSON.")] = "{}",
+    datasheet: Annotated[
+        Path | None, typer.Option(help="Datasheet (Markdown) to write, too; needs --settings.")
+    ] = None,
 ) -> None:
     """One page: what came in, what was lost and why, what was learned."""
-    from howto100m.report.page import write_report
+    from howto100m.report.page import write_datasheet, write_report
 
     write_report(results, output, json.loads(settings))
+    if datasheet:
+        write_datasheet(results, datasheet, json.loads(settings))
 
 
 @app.command()

@@ -19,7 +19,9 @@ from howto100m.kinds import ItemError
 from howto100m.report import facts, plots
 from howto100m.report.comparison import compare
 from howto100m.report.counts import count_stages
+from howto100m.report.retrieval import answers
 from howto100m.report.studies import studies
+from howto100m.report.times import times
 from howto100m.shards import whole_file
 
 log = logging.getLogger(__name__)
@@ -77,14 +79,19 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
     figures = merge_runs(metrics)
     curves = facts.curves(results)
     verbs = facts.verbs(results)
+    corpus, categories, lines = (
+        facts.corpus(results),
+        facts.categories(results),
+        facts.lines(results),
+    )
     page = render(
         "page.html.j2",
         settings=json.dumps(settings, indent=2, ensure_ascii=False),
         source=settings.get("source", ""),
         features=settings.get("features", {}),
         counts=counts,
-        corpus=facts.corpus(results),
-        categories=facts.categories(results),
+        corpus=corpus,
+        categories=categories,
         verbs=verbs[:VERBS],
         more_verbs=len(verbs[VERBS:]),
         curves=plots.loss_curves(curves) if len(curves) else "",
@@ -94,7 +101,9 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
             metrics.to_pylist(), settings.get("evaluation", {}).get("benchmarks", {})
         ),
         studies=studies(results),
-        lines=facts.lines(results),
+        lines=lines,
+        answers=answers(results, settings.get("report", {}).get("queries", [])),
+        times=times(results),
         spread=[
             plots.histogram(name, values, PAPER_MEANS[name])
             for name, values in facts.spread(results).items()
@@ -106,11 +115,29 @@ def write_report(results: Path, output: Path, settings: dict[str, Any]) -> None:
         part.write_text(page, encoding="utf-8")
 
 
+def write_datasheet(results: Path, output: Path, settings: dict[str, Any]) -> None:
+    """Write the dataset's datasheet, its figures from the tables under `results`."""
+    text = render(
+        "datasheet.md.j2",
+        source=settings["source"],
+        settings=settings,
+        counts=count_stages(results),
+        corpus=facts.corpus(results),
+        categories=facts.categories(results),
+        lines=facts.lines(results),
+        version=version("howto100m"),
+    )
+    with whole_file(output) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def render(template: str, **values: Any) -> str:
     """A page from a template of this package; a value that is missing is an error."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("howto100m", "report"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(
+            ["html.j2"], default=True, disabled_extensions=["md.j2"]
+        ),
         undefined=jinja2.StrictUndefined,
     )
     return templates.get_template(template).render(**values)
