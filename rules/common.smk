@@ -155,8 +155,10 @@ onstart:
     keep_cut(Path("results"), config["shards"])
 
 
+# `gpu` is what a scheduler gives a job, `local_gpu` what bounds jobs on one machine. One name would
+# not do: Snakemake cuts what a job asks for down to the bound, on a cluster too.
 resource_scopes:
-    gpu="local",
+    local_gpu="local",
 
 
 wildcard_constraints:

@@ -33,6 +33,7 @@ rule train_embedding:
     threads: 16
     resources:
         gpu=config["embedding"]["processes"],
+        local_gpu=config["embedding"]["processes"],
         mem_mb=more(16000),
         runtime=more(4320),
     params:
@@ -65,6 +66,7 @@ rule index_clips:
     threads: 16
     resources:
         gpu=1,
+        local_gpu=1,
         mem_mb=more(16000),
     params:
         exact_up_to=config["index"]["exact_up_to"],

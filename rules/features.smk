@@ -38,6 +38,7 @@ rule extract_features:
     threads: 16
     resources:
         gpu=1,
+        local_gpu=1,
         mem_mb=more(16000),
         runtime=more(480),
     params:

@@ -38,6 +38,7 @@ rule train_variant:
     threads: 16
     resources:
         gpu=config["embedding"]["processes"],
+        local_gpu=config["embedding"]["processes"],
         mem_mb=more(16000),
         runtime=more(4320),
     params:

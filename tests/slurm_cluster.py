@@ -14,8 +14,10 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 # The job step of Snakemake's executor drops SLURM_CONF, so nothing but the default place will do.
 ETC = Path("/etc/slurm")
 STATE = Path("/run/howto100m-slurm")
-CPUS, MEMORY = 16, 64_000
-"""What the node says it has, whatever the machine has: as the largest job of the workflow asks."""
+CPUS, MEMORY = 48, 96_000
+"""What the node says it has, whatever the machine has: room for two of the workflow's GPU jobs."""
+GPUS = ("/dev/null", "/dev/zero")
+"""GPUs by count: Slurm wants to see a file for each, and any device does."""
 
 
 def lacking() -> str:
@@ -52,16 +54,16 @@ def _configuration(state: Path, host: str) -> dict[str, str]:
             SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
             MailProg=/bin/true
             MpiDefault=none
+            TaskProlog={state}/note
             ReturnToService=2
             # squeue is asked what became of a job, so it must remember those that ended.
             MinJobAge=3600
             GresTypes=gpu
-            NodeName={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:1
+            NodeName={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:{len(GPUS)}
             PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
             PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
             """,
-        # A GPU by count: Slurm wants to see a file for it, and any device does.
-        "gres.conf": f"NodeName={host} Name=gpu Count=1 File=/dev/null",
+        "gres.conf": "\n".join(f"NodeName={host} Name=gpu File={file}" for file in GPUS),
         # Debian 12 has 22.05, which knows no `disabled`.
         "cgroup.conf": f"CgroupPlugin={'cgroup/v1' if ' 22.' in version else 'disabled'}",
     }
@@ -95,7 +97,17 @@ def cluster() -> Iterator[None]:
             _stop(files)
 
 
+def visible_gpus() -> dict[int, str]:
+    """CUDA_VISIBLE_DEVICES of each job that has begun, by its id; "" where it has none."""
+    seen = STATE / "visible"
+    lines = seen.read_text().splitlines() if seen.exists() else []
+    return {int(job): gpus for job, _, gpus in (line.partition(" ") for line in lines)}
+
+
 def _start(state: Path) -> None:
+    note = state / "note"
+    note.write_text(f'#!/bin/sh\necho "$SLURM_JOB_ID $CUDA_VISIBLE_DEVICES" >> {state}/visible\n')
+    note.chmod(0o755)
     key = state / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)

@@ -38,6 +38,14 @@ def test_the_papers_settings_hold_in_live_mode(config: dict[str, Any]) -> None:
     assert live["embedding"]["dim"] == 4096 and live["embedding"]["epochs"] == 15
 
 
+def test_a_switch_may_be_set_on_the_command_line(config: dict[str, Any]) -> None:
+    """Snakemake makes a text of `--config crawl_here=true`."""
+    assert resolve(config | {"crawl_here": "true"})["crawl_here"] is True
+    assert mistakes(config | {"crawl_here": "yes"}) == [
+        "config: crawl_here: 'yes' is not of type 'boolean'"
+    ]
+
+
 def test_the_sample_takes_the_place_of_some_settings_only(config: dict[str, Any]) -> None:
     sample = resolve(config)
     assert sample["embedding"]["dim"] < 4096

@@ -64,7 +64,7 @@ def test_loss_and_gradients_are_those_of_one_process(tmp_path):
 def test_two_processes_train_as_one(tmp_path):
     made = make_stage(tmp_path / "made")
     for name, processes in (("one", "1"), ("two", "2")):
-        run = train(made, tmp_path / name, "--epochs", "3", "--processes", processes)
+        run = train(made, tmp_path / name, "--epochs", "3", "--run", name, "--processes", processes)
         assert run.returncode == 0, run.stderr
         assert run.stderr.count("12 steps of 4 videos") == 1
     losses, videos, weights = zip(

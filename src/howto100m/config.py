@@ -37,6 +37,9 @@ def resolve(config: Settings) -> Settings:
 
     Raises UserError with one line a mistake, each naming its key.
     """
+    # Of `--config name=true` Snakemake makes a text.
+    words = {"true": True, "false": False}
+    config = {k: words.get(v, v) if isinstance(v, str) else v for k, v in config.items()}
     overlay = config.get("sample", {}).get("settings") if config.get("source") == "sample" else None
     settings = _overlay(config, overlay or {})
     mistakes = [_line(error) for error in _validator().iter_errors(settings)]

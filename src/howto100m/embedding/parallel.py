@@ -80,7 +80,8 @@ def relaunch(processes: int) -> None:
     """Start this very command again as so many processes by torchrun; does nothing within one."""
     if processes > 1 and not distributed.is_torchelastic_launched():
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *torchrun, "-m", "howto100m", *sys.argv[1:]]
+        # Behind `--`, or torchrun takes our --run for its --run-path.
+        command = [sys.executable, *torchrun, "-m", "--", "howto100m", *sys.argv[1:]]
         os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 
 
