@@ -239,7 +239,7 @@ def train(folder: Path, batches: Batches, epochs: int, device: str, dtype: str) 
     )
 
 
-def step_flops(pairs: int, batch: Batch, dim: int = 4096) -> float:
+def step_flops(batch: Batch, dim: int = 4096) -> float:
     """Multiplications and additions of our step, both passes, without what is not a product.
 
     A layer costs its product three times, but twice where its input is data and needs no gradient.
@@ -247,7 +247,7 @@ def step_flops(pairs: int, batch: Batch, dim: int = 4096) -> float:
     words, texts, clips = len(np.unique(batch.tokens)), len(batch.tokens), len(batch.video)
     text = 2 * words * 300 * dim + 6 * texts * dim * dim
     video = 2 * clips * 4096 * dim + 3 * clips * dim * dim
-    return 2.0 * (text + video + 3 * pairs * pairs * dim)
+    return 2.0 * (text + video + 3 * texts * clips * dim)
 
 
 def matmul_limit(device: str, dtype: str, seconds: float = 3.0) -> float:
@@ -319,7 +319,7 @@ def main() -> None:
         flush=True,
     )
     parts = [one.read(MAX_WORDS, 1) for one in next(drawn(folder, published, 1))]
-    flops = step_flops(size, Batch.join(parts))
+    flops = step_flops(Batch.join(parts))
     for dtype in settings.dtypes:
         found = ours(folder, published, 1, device, dtype)
         share = flops * found.speed(size) / size / matmul_limit(device, dtype)

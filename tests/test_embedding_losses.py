@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from howto100m.embedding.losses import Weighting, max_margin, mil_nce, pair_weights
+from howto100m.embedding.losses import Objective, Weighting, max_margin, mil_nce, pair_weights
 
 SIX = torch.arange(36).reshape(6, 6) * 7 % 36 / 36
 FOUR = torch.tensor(
@@ -58,3 +58,33 @@ def test_mil_nce_gradient_is_finite_in_both_forms():
         mil_nce(scores, weighting).backward()
         assert scores.grad.isfinite().all()
         assert (scores.grad.diagonal() < 0).all()
+
+
+@pytest.mark.parametrize(("loss", "candidates"), [("max_margin", 1), ("mil_nce", 3)])
+@pytest.mark.parametrize("weighting", list(Weighting))
+@pytest.mark.parametrize("pairs_per_video", [1, 4])
+def test_what_is_drawn_twice_counts_twice_and_is_computed_once(
+    loss, candidates, weighting, pairs_per_video
+):
+    if pairs_per_video == 1 and weighting is Weighting.PAPER and loss == "max_margin":
+        pytest.skip("the paper's weights need two pairs a video")
+    objective = Objective(loss, pairs_per_video, 0.1, 0.7, weighting, candidates)
+    clips = torch.tensor([0, 1, 0, 0, 3, 2, 4, 2])
+    captions = torch.tensor([2, 0, 2, 2, 4, 3, 4, 3]) if candidates > 1 else clips
+    if candidates > 1:
+        captions = (captions[:, None] + torch.arange(candidates)).flatten()
+    found = []
+    for distinct in (True, False):
+        torch.manual_seed(5)
+        text = torch.randn(7 if candidates > 1 else 5, 6, requires_grad=True)
+        video = torch.randn(5, 6, requires_grad=True)
+        if distinct:
+            loss_value = objective(text, video, captions, clips)
+        else:
+            each, own = torch.arange(len(captions)), torch.arange(len(clips))
+            loss_value = objective(text[captions], video[clips], each, own)
+        loss_value.backward()
+        found.append((loss_value.detach(), text.grad, video.grad))
+    for one, two in zip(*found, strict=True):
+        assert one.abs().sum() > 0
+        assert torch.allclose(one, two, atol=1e-6)

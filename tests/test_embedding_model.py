@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from howto100m.embedding.model import Net, SentenceMaxpool, load_net
+from howto100m.embedding.model import Net, SentenceMaxpool, _MaxOfRows, load_net
 from howto100m.embedding.train import save
 from howto100m.kinds import UserError
 
@@ -121,6 +121,27 @@ def test_pooling_distinct_words_is_exact_with_its_gradient():
     (got * weights).sum().backward()
     assert (plain.fc.weight.grad - distinct.fc.weight.grad).abs().max() < 1e-4
     assert (plain.fc.bias.grad - distinct.fc.bias.grad).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("rows", [9, 70_000])
+def test_pooling_in_16_bits_keeps_the_winner(rows):
+    torch.manual_seed(2)
+    table = torch.randn(rows, 12).relu().bfloat16().requires_grad_()
+    places = torch.randint(0, rows, (40, 6))
+    best = _MaxOfRows.apply(table, places)
+    assert torch.equal(best, table[places].amax(dim=1))
+    best.float().pow(2).sum().backward()
+    won = torch.zeros_like(table)
+    values, first = table[places].max(dim=1)
+    won.scatter_add_(0, places.gather(1, first), 2 * values)
+    assert torch.allclose(table.grad, won)
+
+
+def test_pooling_in_16_bits_hides_no_nan():
+    rows = torch.ones(5, 12, dtype=torch.bfloat16)
+    rows[3, 5] = torch.nan
+    found = _MaxOfRows.apply(rows, torch.tensor([[2, 3, 4]]))[0]
+    assert found.isnan().nonzero().tolist() == [[5]]
 
 
 def test_embeddings_have_length_one(net):

@@ -38,21 +38,30 @@ def max_margin(
     margin: float,
     intra_share: float,
     weighting: Weighting = Weighting.CODE,
+    drawn: Tensor | None = None,
 ) -> Tensor:
-    """The paper's ranking loss on similarities [N, N] of N pairs, those of a video contiguous.
+    """The paper's ranking loss on similarities of N pairs, those of a video contiguous.
 
-    Mean over all entries of weight * (relu(margin + s_ij - s_ii) + relu(margin + s_ij - s_jj)). The
-    diagonal adds a constant, as in the official code. One pair a video: all weights are 1.
+    Mean over all N x N entries of weight * (relu(margin + s_ij - s_ii) + relu(margin + s_ij -
+    s_jj)). The diagonal adds a constant, as in the official code. One pair a video: all weights
+    are 1. `scores` are [N, N], or [U, U] of the distinct pairs, with `drawn` [N] saying which of
+    them each pair is: a pair drawn twice then counts twice, at the cost of one.
     """
     own = scores.diagonal()
     ranked = (margin + scores - own[:, None]).relu() + (margin + scores - own).relu()
-    if pairs_per_video == 1:
-        return ranked.mean()
-    videos = len(scores) // pairs_per_video
-    intra, inter = pair_weights(videos, pairs_per_video, intra_share, weighting)
-    video = torch.arange(len(scores), device=scores.device) // pairs_per_video
-    same = video[:, None] == video
-    return (ranked * torch.where(same, intra, inter)).mean()
+    weights = scores.new_ones(())
+    if pairs_per_video > 1:
+        video = torch.arange(len(scores), device=scores.device) // pairs_per_video
+        if drawn is not None:
+            pairs = torch.arange(len(drawn), device=drawn.device)
+            video = torch.empty_like(video).scatter_(0, drawn, pairs // pairs_per_video)
+        videos = (len(scores) if drawn is None else len(drawn)) // pairs_per_video
+        intra, inter = pair_weights(videos, pairs_per_video, intra_share, weighting)
+        weights = torch.where(video[:, None] == video, intra, inter)
+    if drawn is None:
+        return (ranked * weights).mean()
+    times = torch.bincount(drawn, minlength=len(scores)) / len(drawn)
+    return (ranked * (weights * times[:, None] * times)).sum()
 
 
 def mil_nce(scores: Tensor, weighting: Weighting = Weighting.CODE) -> Tensor:
@@ -103,13 +112,18 @@ class Objective:
         """Whether it takes embeddings of length 1; MIL-NCE is defined on plain dot products."""
         return self.loss == "max_margin"
 
-    def __call__(self, text: Tensor, video: Tensor) -> Tensor:
-        """Texts [N * candidates, d] and videos [N, d] to a number."""
+    def __call__(self, text: Tensor, video: Tensor, captions: Tensor, clips: Tensor) -> Tensor:
+        """Distinct texts [C, d] and videos [V, d], and which of them the pairs are, to a number.
+
+        `captions` [N * candidates] and `clips` [N] are rows of `text` and `video`. Similarities
+        are computed once for what was drawn more than once.
+        """
         form = Weighting(self.weighting)
         if self.loss == "mil_nce":
-            return mil_nce((video @ text.T).float(), form)
+            scores = (video @ text.T).float()
+            return mil_nce(scores.index_select(0, clips).index_select(1, captions), form)
         scores = (text @ video.T).float()
-        return max_margin(scores, self.pairs_per_video, self.margin, self.intra_share, form)
+        return max_margin(scores, self.pairs_per_video, self.margin, self.intra_share, form, clips)
 
 
 def _known(setting: str, value: str, choices: Sequence[str]) -> None:

@@ -35,18 +35,19 @@ class SentenceMaxpool(nn.Module):
 
 
 class _MaxOfRows(torch.autograd.Function):
-    """rows [u, d], places [B, w] to the maximum over rows[places] [B, d].
+    """rows [u, d] that are not negative, places [B, w] to the maximum over rows[places] [B, d].
 
-    A gather followed by a maximum would hold [B, w, d]; the bag keeps the winners alone. Its own
+    A gather followed by a maximum would hold [B, w, d]. Numbers of 16 bits go block by block, each
+    packed with its row into one integer, so that one maximum finds both (measured twice as fast
+    on a CPU as the bag); others go through a bag. Either keeps the winners alone. The bag's own
     gradient walks column by column, where one scatter does (measured 40 times faster on a CPU).
     """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
-        bags = torch.arange(0, places.numel(), places.shape[1], device=places.device)
-        best, _, _, winners = torch.embedding_bag(rows, places.flatten(), bags, mode=2)
-        ctx.save_for_backward(winners)
         ctx.rows = len(rows)
+        best, winners = (_packed_max if rows.itemsize == 2 else _bag_max)(rows, places)
+        ctx.save_for_backward(winners)
         return best
 
     @staticmethod
@@ -55,6 +56,27 @@ class _MaxOfRows(torch.autograd.Function):
         (gradient,) = gradients
         zeros = gradient.new_zeros(ctx.rows, gradient.shape[1])
         return zeros.scatter_add_(0, winners.long(), gradient), None
+
+
+def _bag_max(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    bags = torch.arange(0, places.numel(), places.shape[1], device=places.device)
+    best, _, _, winners = torch.embedding_bag(rows, places.flatten(), bags, mode=2)
+    return best, winners
+
+
+def _packed_max(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """For 16 bits: those of numbers >= 0 are in order as integers, so the number goes on top."""
+    if len(rows) > _PLACES:
+        return _bag_max(rows, places)
+    order = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
+    packed = rows.abs().view(torch.int16).int().mul_(_PLACES).add_(order[:, None])
+    best = torch.cat([packed[block].amax(1) for block in torch.split(places, _BLOCK)])
+    return (best >> 16).short().view(rows.dtype), best.bitwise_and_(_PLACES - 1)
+
+
+_PLACES = 1 << 16
+_BLOCK = 16
+"""Captions at a time: their words' rows of 4096 numbers stay in a CPU's cache."""
 
 
 class ContextGating(nn.Module):

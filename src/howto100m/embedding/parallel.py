@@ -45,6 +45,16 @@ class Team:
         """
         return part if self.size == 1 else cast("Tensor", _Gather.apply(part, self))
 
+    def gather_drawn(self, rows: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows [n, d] of all processes, and which of them was drawn where.
+
+        Processes have different numbers of distinct rows, so several send each as often as drawn.
+        """
+        if self.size == 1:
+            return rows, drawn
+        whole = self.gather(rows[drawn])
+        return whole, torch.arange(len(whole), device=whole.device)
+
     def wait(self) -> None:
         """Return when all processes have come here."""
         if self.size > 1:

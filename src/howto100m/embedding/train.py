@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from howto100m import tables
+from howto100m.devices import keep_memory
 from howto100m.embedding.curve import Curve, watched
 from howto100m.embedding.data import (
     Batch,
@@ -89,6 +90,7 @@ def train_embedding(
         log.info("%s: %d videos of the %d that were asked for", run, len(videos), len(only))
     if not videos:
         raise UserError("the pairs tables hold no pair: see the status tables of that stage")
+    keep_memory()
     with join(device) as (team, place):
         what, number = ("pairs", sum(videos.values())) if every_pair else ("videos", len(videos))
         size = batch_size(videos_per_batch, number, what, team)
@@ -197,12 +199,10 @@ class Both(nn.Module):
         self.net, self.normalise = net, normalise
         self.words = nn.Buffer(words, persistent=False)
 
-    def forward(
-        self, ids: Tensor, video: Tensor, captions: Tensor, clips: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Captions and clips of a `Batch` to embeddings [N * candidates, dim] and [N, dim]."""
+    def forward(self, ids: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct captions and clips of a `Batch` to embeddings [C, dim] and [V, dim]."""
         text = self.net.embed_text(ids, self.words, self.normalise)
-        return text[captions], self.net.embed_video(video, self.normalise)[clips]
+        return text, self.net.embed_video(video, self.normalise)
 
 
 @dataclass
@@ -253,14 +253,16 @@ class _Training:
         device = self.device
         ids, video, captions, clips = (part.to(device, non_blocking=True) for part in batch)
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            text, seen = self.both(ids, video.float(), captions, clips)
-            loss: Tensor = self.objective(self.team.gather(text), self.team.gather(seen))
+            text, seen = self.both(ids, video.float())
+            text, captions = self.team.gather_drawn(text, captions)
+            seen, clips = self.team.gather_drawn(seen, clips)
+            loss: Tensor = self.objective(text, seen, captions, clips)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         try:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.curve.add(epoch, loss, rate, self.team.size * len(clips))
+            self.curve.add(epoch, loss, rate, len(clips))
         except UserError as error:
             raise self._diverged(error) from None
         if self._since_save() >= self.save_every:
