@@ -217,14 +217,26 @@ def test_a_bad_video_leaves_the_others_whole(
 
 
 @pytest.mark.heavy
-def test_nan_is_not_finite(stage: Stage, tmp_path: Path, world: World) -> None:
+def test_numbers_that_the_table_cannot_hold_are_not_finite(
+    stage: Stage, tmp_path: Path, world: World
+) -> None:
+    state = torch.load(world.resnext101, weights_only=True)
+    state["layer4.2.bn3.bias"][5] = 1e6
+    torch.save(state, tmp_path / "large.pth")
+    large = replace(world, resnext101=tmp_path / "large.pth")
+    Stage(large, stage.folder).run({"red": world.videos["red"]}, max_failed=1.0)
+    assert stage.fared() == {"red": "not_finite"}
+    assert stage.ids("2d") == stage.ids("3d") == []
+
+
+@pytest.mark.heavy
+def test_weights_with_nan_are_refused(stage: Stage, tmp_path: Path, world: World) -> None:
     state = torch.load(world.resnext101, weights_only=True)
     state["bn1.bias"][5] = float("nan")
     torch.save(state, tmp_path / "nan.pth")
     bad = replace(world, resnext101=tmp_path / "nan.pth")
-    Stage(bad, stage.folder).run({"red": world.videos["red"]}, max_failed=1.0)
-    assert stage.fared() == {"red": "not_finite"}
-    assert stage.ids("2d") == stage.ids("3d") == []
+    with pytest.raises(UserError, match=r"3D ResNeXt-101 gives NaN .*damaged"):
+        Stage(bad, stage.folder).run({"red": world.videos["red"]}, max_failed=1.0)
 
 
 @pytest.mark.heavy

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from howto100m.features.fused import fuse
 from howto100m.features.networks import Extractor
 from howto100m.features.planes import to_rgb
 from howto100m.features.sampling import Pixels, Planes, Sampling
@@ -42,6 +43,11 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     flags = next((x for x in cpuinfo.read_text().splitlines() if x.startswith("flags")), "")
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+
+
+def cpu_has_onednn() -> bool:
+    """Whether this PyTorch brings the library of fused convolutions."""
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 class Work:
@@ -78,7 +84,7 @@ class Runner:
         """Make the network ready, and compare a batch with plain fp32 on the CPU.
 
         On a GPU the batch is a full one, of the very kernels that will run. Raises UserError where
-        a vector's cosine to the plain one is below LEAST_COSINE.
+        a vector's cosine to the plain one is below LEAST_COSINE, or the plain one is not finite.
         """
         self.title, self.sampling, self.device, self.dtype = title, sampling, device, dtype
         self.batch_size = batch_size
@@ -137,9 +143,13 @@ class Runner:
         with torch.inference_mode():
             plain = network(trial).double()
         fast = self._run(batch.to(self.device), None).cpu().double().reshape(-1, *plain.shape)
+        if not torch.isfinite(plain).all():
+            raise UserError(
+                f"{self.title} gives NaN or infinity on a trial picture: its weights are damaged"
+            )
         cosine = float(nn.functional.cosine_similarity(plain[None], fast, dim=-1).min())
         least = LEAST_COSINE[self.dtype]
-        if torch.isfinite(plain).all() and not cosine >= least:
+        if not cosine >= least:
             raise UserError(
                 f"{self.title} in {self.dtype} on {self.device} is off: cosine {cosine:.4f} to"
                 f" plain fp32, not {least}; set features.dtype (--dtype) to float32, or"
@@ -153,7 +163,7 @@ class Runner:
 def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extractor:
     """A copy in eval mode with folded batch norms, convolutions in `dtype`, channels last.
 
-    Preprocessing and pooling stay in float32.
+    Preprocessing and pooling stay in float32. On a CPU, blocks are fused.
     """
     copy = deepcopy(network).eval()
     _fold(copy.net)
@@ -162,6 +172,8 @@ def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extra
             layer.to(dtype).to(memory_format=torch.channels_last)
         elif isinstance(layer, nn.Conv3d):
             layer.to(dtype).to(memory_format=torch.channels_last_3d)
+    if device.type == "cpu" and dtype is not torch.float16 and cpu_has_onednn():
+        fuse(copy)
     return copy.to(device)
 
 
