@@ -7,10 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from howto100m import tables
 from howto100m.cli import app
+from howto100m.embedding.curve import Curve
+from howto100m.embedding.resume import Resume
+from howto100m.embedding.resume import Standing as TrainingStanding
 from howto100m.kinds import ItemError, Kind, Status, UserError
 from howto100m.shards import Journal, Outcome, shard_path, status_path, write_shard, write_status
 from howto100m.status import duration, lines, standings
@@ -108,6 +112,53 @@ def test_stages_that_the_release_replaces_are_left_out(tmp_path: Path) -> None:
         finish(tmp_path, stage, 0, oks(1), NOW)
     shown = [s.stage for s in standings(tmp_path)]
     assert shown[:5] == ["videos", "captions", "clips", "features", "vocabulary"]
+
+
+def resumable(path: Path, seconds: Sequence[float], total: int, at: float) -> None:
+    """What a training run leaves that wrote behind its last step `at`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    curve = Curve("run", total)
+    for second in seconds:
+        curve.add(1, torch.tensor(0.5), 0.1, 8)
+        curve.columns["seconds"][-1] = second
+    state = {"w": torch.zeros(1)}
+    standing = TrainingStanding(1, len(seconds), state, state, torch.get_rng_state(), curve.state())
+    Resume(path, {"epochs": 1}).save(standing)
+    os.utime(path, (at, at))
+
+
+def test_training_says_its_steps_while_it_goes_on(tmp_path: Path) -> None:
+    finish(tmp_path, "embedding", 0, oks(10), NOW - 9000)
+    seconds = [*range(0, 1000, 10), *range(5000, 9000, 100)]  # 100 steps, then 40 slower ones
+    resumable(tmp_path / "embedding" / "max_margin-2.resume.pt", seconds, 500, NOW - 300)
+    found = {s.stage: s for s in standings(tmp_path)}
+    embedding = found["embedding"]
+    assert (len(embedding.done), embedding.shards, len(embedding.runs)) == (1, 2, 1)
+    assert embedding.rate == pytest.approx(1 / 100)  # of the last hour
+    assert embedding.left == pytest.approx(360 * 100)
+    shown = list(lines(list(found.values()), NOW))
+    row = next(line for line in shown if line.startswith("embedding "))
+    assert row.split() == "embedding 1/2 1 10 10 0 0 36/h 10 h 0 min 5 min ago".split()
+    assert "embedding max_margin-2: step 140 of 500" in shown
+
+
+def test_a_run_of_a_study_that_has_one_step_is_shown(tmp_path: Path) -> None:
+    resumable(tmp_path / "studies" / "loss" / "a=1-1.resume.pt", [1.0], 9, NOW)
+    (studies,) = [s for s in standings(tmp_path) if s.stage == "studies"]
+    assert (studies.shards, studies.rate, studies.left) == (1, None, None)
+    assert "studies a=1-1: step 1 of 9" in list(lines([studies], NOW))
+
+
+def test_evaluation_is_a_job_a_benchmark_and_run(tmp_path: Path) -> None:
+    for run in (1, 2):
+        write_status(tmp_path / "embedding" / f"max_margin-{run}.status.parquet", oks(10))
+    for benchmark, run, age in (("msrvtt", 1, 300), ("msrvtt", 2, 200), ("lsmdc", 1, 100)):
+        path = tmp_path / "evaluation" / benchmark / f"max_margin-{run}.status.parquet"
+        write_status(path, oks(50))
+        os.utime(path, (NOW - age, NOW - age))
+    evaluation = {s.stage: s for s in standings(tmp_path)}["evaluation"]
+    assert (len(evaluation.done), evaluation.shards) == (3, 4)
+    assert (evaluation.rate, evaluation.left) == (pytest.approx(0.5), pytest.approx(100))
 
 
 def test_a_damaged_table_is_named_and_the_rest_is_shown(results: Path) -> None:

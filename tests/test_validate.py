@@ -210,7 +210,43 @@ def test_a_video_file_that_changed_or_went_too_early_is_named(sound: Path) -> No
         (
             "embedding/run-1.curve.parquet",
             tables.CURVE,
-            {"run": "r", "epoch": 0, "step": 0, "rate": 1.0, "seconds": 1.0, "loss": float("nan")},
+            {"run": "r", "epoch": 1, "step": 1, "rate": 1.0, "seconds": 1.0, "loss": float("nan")},
+        ),
+        (
+            "studies/loss/a=1-1.curve.parquet",
+            tables.CURVE,
+            {"run": "r", "epoch": 1, "step": 0, "rate": 1.0, "seconds": 1.0, "loss": 1.0},
+        ),
+        (
+            "studies/loss.parquet",
+            tables.STUDY,
+            {"study": "loss", "setting": "a=1", "seed": 1, "videos": 2, "benchmark": "b"}
+            | {"metric": "R@1", "value": float("nan"), "chance": 0.1, "protocol": ""}
+            | {"items": 1, "missing": 0},
+        ),
+        (
+            "studies/loss/b/a=1-1.metrics.parquet",
+            tables.METRICS,
+            {"run": "a=1-1", "benchmark": "b", "part": "", "metric": "R@1", "value": -0.1}
+            | {"chance": 0.1, "protocol": "", "items": 1, "missing": 0},
+        ),
+        (
+            "studies/loss/b/a=1-1.rankings.parquet",
+            tables.RANKINGS,
+            {"run": "a=1-1", "benchmark": "b", "query": "q", "text": "t", "target": "v"}
+            | {"rank": 0.5, "hits": []},
+        ),
+        (
+            "studies/targets/b/0.5/pairs.parquet",
+            tables.PAIRS,
+            {"video_id": "v", "clip": 0, "start": 0.0, "end": 0.0, "tokens": []}
+            | {"feature": bytes(8192)},
+        ),
+        (
+            "index/clips.parquet",
+            tables.INDEX,
+            {"video_id": "v", "clip": 0, "start": 2.0, "end": 1.0}
+            | dict.fromkeys(("text", "title", "category_1", "path"), ""),
         ),
     ],
 )
@@ -223,6 +259,22 @@ def test_impossible_figures_are_named(
     )
     write_table(sound / name, [], tables.STATUS)
     assert any(line.startswith(f"{sound}/{name}: columns are id") for line in validate(sound))
+    (sound / name).write_bytes(b"PAR1")
+    assert any(line.startswith(f"{sound}/{name}: no whole Parquet") for line in validate(sound))
+
+
+def test_an_index_that_lost_clips_or_vectors_is_named(sound: Path) -> None:
+    folder = sound / "index"
+    row = {"video_id": "v", "clip": 0, "start": 0.0, "end": 1.0}
+    row |= dict.fromkeys(("text", "title", "category_1", "path"), "")
+    write_table(folder / "clips.parquet", [row], tables.INDEX)
+    (folder / "vectors.f16").write_bytes(bytes(16))
+    (folder / "index.json").write_text('{"clips": 1, "dim": 8}')
+    assert list(validate(sound)) == []
+    (folder / "vectors.f16").write_bytes(bytes(14))
+    assert any(f"{folder}/vectors.f16: 14 bytes do not" in line for line in validate(sound))
+    (folder / "clips.parquet").unlink()
+    assert any(f"{folder}/clips.parquet: 0 rows, 1 are" in line for line in validate(sound))
 
 
 def test_another_number_of_shards_is_named(sound: Path) -> None:

@@ -895,10 +895,11 @@ def validate(
     """Check every table: schema, items, duplicates, shards, vectors; exit 1 where one is broken."""
     from howto100m.validate import validate as faults_of
 
-    faults = list(faults_of(results))
-    for line in faults:
+    sound = True
+    for line in faults_of(results):
         typer.echo(line)
-    if faults:
+        sound = False
+    if not sound:
         raise typer.Exit(1)
     typer.echo(f"{results}: every table holds what it promises")
 

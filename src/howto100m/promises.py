@@ -107,6 +107,8 @@ class Other:
 
 
 _STATUS = "(status = 'ok') <> (kind IS NULL)"
+_CURVE = "NOT isfinite(loss) OR epoch < 1 OR step < 1 OR NOT seconds >= 0"
+_METRICS = "NOT value >= 0 OR isnan(value) OR items < 0 OR missing < 0"
 
 OTHERS = (
     Other(
@@ -114,16 +116,32 @@ OTHERS = (
         tables.CLIP_STATISTICS,
         "lines <> clips + empty + outside",
     ),
-    Other("embedding/*.curve.parquet", tables.CURVE, "NOT isfinite(loss)"),
+    Other("embedding/*.curve.parquet", tables.CURVE, _CURVE),
     Other("embedding/*.status.parquet", tables.STATUS, _STATUS),
     Other("evaluation/*/*.status.parquet", tables.STATUS, _STATUS),
     Other(
         "evaluation/**/*metrics.parquet",
         tables.METRICS,
-        "NOT value >= 0 OR isnan(value) OR items < 0 OR missing < 0",
+        _METRICS,
     ),
     Other("evaluation/*/*.rankings.parquet", tables.RANKINGS, "rank < 1"),
     Other("evaluation/*/media.parquet", tables.MEDIA, "bytes < 1 OR NOT duration > 0"),
     Other("evaluation/*/[23]d.parquet", tables.FEATURES),
+    Other(
+        "studies/*.parquet",
+        tables.STUDY,
+        "NOT value >= 0 OR isnan(value) OR NOT chance >= 0 OR items < 0 OR missing < 0"
+        " OR videos < 0",
+    ),
+    Other("studies/*/*.curve.parquet", tables.CURVE, _CURVE),
+    Other("studies/**/*.status.parquet", tables.STATUS, _STATUS),
+    Other("studies/*/*/*.metrics.parquet", tables.METRICS, _METRICS),
+    Other("studies/*/*/*.rankings.parquet", tables.RANKINGS, "rank < 1"),
+    Other(
+        "studies/targets/*/*/pairs.parquet",
+        tables.PAIRS,
+        "len(tokens) = 0 OR list_min(tokens) < 1",
+    ),
+    Other("index/clips.parquet", tables.INDEX, 'start < 0 OR NOT start < "end"'),
 )
-"""Tables of training and evaluation, and those beside a stage's own."""
+"""Tables of training, evaluation and studies, and those beside a stage's own."""

@@ -1,6 +1,7 @@
 """How far the line is: shards, items, reasons, rates, from the tables and journals alone.
 
 Reads while jobs write: a table that exists is whole, and of a journal the last line may be missing.
+Of a training run the file that it would go on from tells how far it was some minutes ago.
 """
 
 import time
@@ -33,9 +34,15 @@ _STAGES = (
     ("pairs", "videos"),
     ("embedding", ""),
     ("evaluation", ""),
+    ("studies", ""),
 )
-_PATTERNS = {"evaluation": "*/*-[0-9]*.status.parquet"}
-"""Status tables that do not stand in the stage's folder itself: here a folder a benchmark."""
+_PATTERNS = {
+    "evaluation": "*/*-[0-9]*.status.parquet",
+    "studies": "*/*-[0-9]*.status.parquet",
+}
+"""Status tables that do not stand in the stage's folder itself: a folder a benchmark or study."""
+_TRAINING = {"embedding": "*.resume.pt", "studies": "*/*.resume.pt"}
+"""What training runs that go on have written."""
 _REPLACED = {
     "tasks": "videos",
     "search": "videos",
@@ -63,6 +70,28 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A training run that goes on, or was stopped: when it last wrote, and how far it was then.
+
+    `rate` is its steps a second over the last hour of training, `total` the steps that there will
+    be; None where that is not known.
+    """
+
+    name: str
+    changed: float
+    step: int
+    total: int | None
+    rate: float | None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest takes at that rate."""
+        if self.total is None or not self.rate:
+            return None
+        return (self.total - self.step) / self.rate
+
+
+@dataclass(frozen=True)
 class Standing:
     """How far a stage is. `shards` is None where no table says how many there will be."""
 
@@ -74,6 +103,7 @@ class Standing:
     begun: Sequence[Shard] = ()
     damaged: Sequence[Path] = ()
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    runs: Sequence[Run] = ()
 
     @property
     def items(self) -> int:
@@ -91,15 +121,18 @@ class Standing:
     @property
     def changed(self) -> float | None:
         """When something of the stage was last written (s since 1970)."""
-        return max((shard.changed for shard in (*self.done, *self.begun)), default=None)
+        times = [shard.changed for shard in (*self.done, *self.begun)]
+        return max([*times, *(run.changed for run in self.runs)], default=None)
 
     @property
     def rate(self) -> float | None:
         """Items a second, over the last hour in which the stage was at work.
 
         Counted from the end of a shard, since nothing tells when one began; with less than two
-        ends, from the seconds that the items took.
+        ends, from the seconds that the items took. Of training its steps a second.
         """
+        if self.runs:
+            return sum(run.rate or 0.0 for run in self.runs) or None
         if self.changed is None or not self.items or self.one_job:
             return None
         since = max(self.changed - WINDOW, min((s.changed for s in self.done), default=0.0))
@@ -112,7 +145,13 @@ class Standing:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest takes at that rate, if its shards are as full as those done."""
+        """Seconds that the rest takes at that rate, if its shards are as full as those done.
+
+        Of training, the rest of the runs that have begun.
+        """
+        if self.runs:
+            known = [run.left for run in self.runs if run.left is not None]
+            return max(known) if len(known) == len(self.runs) else None
         if self.shards is None:
             return None
         undone = self.shards - len(self.done)
@@ -143,15 +182,21 @@ def standings(results: Path) -> list[Standing]:
             except (pa.ArrowInvalid, OSError, KeyError):
                 damaged.append(path)
         begun = [_replay(path, bool(whose)) for path in sorted(folder.glob("*.journal.jsonl"))]
-        number = found[whose].shards if whose else len(done) + len(damaged) or None
+        runs = list(_training(sorted(folder.glob(_TRAINING.get(stage, "-")))))
+        number = found[whose].shards if whose else len(done) + len(damaged) + len(runs) or None
+        if stage == "evaluation" and done:  # a job a benchmark and training run
+            benchmarks = {p.parent for p in folder.glob(_PATTERNS[stage])}
+            number = max(len(benchmarks) * (found["embedding"].shards or 0), len(done))
         outcomes: Counter[tuple[str, str]] = Counter()
         for shard in (*done, *begun):
             outcomes.update(shard.outcomes)
-        found[stage] = Standing(stage, number, not whose, done, begun, damaged, outcomes)
-    there = {stage for stage, s in found.items() if s.done or s.begun or s.damaged}
+        one_job = not whose and stage != "evaluation"
+        found[stage] = Standing(stage, number, one_job, done, begun, damaged, outcomes, runs)
+    there = {stage for stage, s in found.items() if s.changed is not None or s.damaged}
     if not there:
         raise UserError(f"{results} holds no stage's tables: run snakemake, or name the folder")
-    unused = {stage for stage, other in _REPLACED.items() if other in there} | {"captions"}
+    unused = {stage for stage, other in _REPLACED.items() if other in there}
+    unused |= {"captions", "studies"}
     return [found[stage] for stage, _ in _STAGES if stage in there or stage not in unused]
 
 
@@ -174,6 +219,28 @@ def _replay(path: Path, of_items: bool) -> Shard:
     return Shard(changed, counts, sum(o.seconds for o in outcomes))
 
 
+def _training(paths: Sequence[Path]) -> Iterator[Run]:
+    """How far training runs were when they last wrote where they stand."""
+    if not paths:
+        return
+    import torch  # takes a second, and is needed for nothing else
+
+    for path in paths:
+        with suppress(FileNotFoundError):  # it may have ended since we listed the folder
+            changed = path.stat().st_mtime
+            curve = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["curve"]
+            seconds, total = curve["seconds"], curve.get("total")
+            recent = seconds[seconds >= seconds.max() - WINDOW]
+            spent = float(recent[-1] - recent[0])
+            yield Run(
+                path.name.removesuffix(".resume.pt"),
+                changed,
+                len(seconds),
+                None if total is None else int(total),
+                (len(recent) - 1) / spent if spent > 0 else None,
+            )
+
+
 def lines(stages: Sequence[Standing], now: float | None = None) -> Iterator[str]:
     """The table that a person reads; below it what was lost for which reason, and damage."""
     now = time.time() if now is None else now
@@ -183,6 +250,10 @@ def lines(stages: Sequence[Standing], now: float | None = None) -> Iterator[str]
     for first, *cells in rows:
         aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         yield "  ".join([first.ljust(widths[0]), *aligned]).rstrip()
+    for stage in stages:
+        for run in stage.runs:
+            of = "" if run.total is None else f" of {run.total:,}"
+            yield f"{stage.stage} {run.name}: step {run.step:,}{of}"
     for stage in stages:
         for status in (Status.SKIPPED, Status.FAILED):
             kinds = stage.of(status).most_common()
@@ -199,7 +270,7 @@ def _cells(stage: Standing, now: float) -> tuple[str, ...]:
     return (
         stage.stage,
         f"{len(stage.done):,}/{shards}",
-        f"{len(stage.begun) or ''}",
+        f"{len(stage.begun) + len(stage.runs) or ''}",
         *(f"{count:,}" if stage.items else "" for count in counts),
         _rate(stage.rate) if stage.rate else "",
         _left(stage),
@@ -208,7 +279,7 @@ def _cells(stage: Standing, now: float) -> tuple[str, ...]:
 
 
 def _left(stage: Standing) -> str:
-    if stage.left is None or not stage.items:
+    if stage.left is None or not (stage.items or stage.runs):
         return ""
     return duration(stage.left) if len(stage.done) != stage.shards else "done"
 

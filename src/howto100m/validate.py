@@ -44,6 +44,7 @@ def validate(results: Path) -> Iterator[str]:
         for other in OTHERS:
             for path in sorted(results.glob(other.pattern)):
                 yield from _check_other(database, other, path)
+    yield from _check_index(results / "index")
     if not damaged:
         yield from (
             f"{results}/{count.stage}: {count.items} items in, {count.expected} sent on by the"
@@ -105,7 +106,7 @@ def _read_through(path: Path, schema: pa.Schema) -> Iterator[str]:
             yield f"{path}: columns are {_columns(file.schema_arrow)}, not {_columns(schema)}"
             return
         row = 0
-        for batch in file.iter_batches(batch_size=4096):
+        for batch in _batches(file):
             for name, dtype in vectors.items():
                 whole = np.isfinite(_numbers(batch[name], dtype)).all(1)
                 if not whole.all():
@@ -114,6 +115,12 @@ def _read_through(path: Path, schema: pa.Schema) -> Iterator[str]:
             row += len(batch)
     except (pa.ArrowException, OSError) as error:
         yield f"{path}: no whole Parquet file ({error}); delete it and run again"
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows, a row group after the other: all at once, Arrow would hold the whole file."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(4096, row_groups=[group])
 
 
 def _numbers(column: pa.Array, dtype: str) -> np.ndarray:
@@ -141,6 +148,25 @@ def _check_other(database: duckdb.DuckDBPyConnection, other: Other, path: Path) 
         yield f"{path}: {broken} rows are impossible ({other.broken})"
     if other.schema is tables.FEATURES:
         yield from _check_lengths(database, path, path.with_name("media.parquet"))
+
+
+def _check_index(folder: Path) -> Iterator[str]:
+    """Whether the search index has as many clips and vectors as it says."""
+    about, clips, vectors = (
+        folder / name for name in ("index.json", "clips.parquet", "vectors.f16")
+    )
+    if not about.exists():
+        return
+    said = json.loads(about.read_text())
+    try:
+        rows = pq.read_metadata(clips).num_rows
+    except (pa.ArrowException, OSError):  # named by its own check, or it is not there
+        rows = 0
+    if rows != said["clips"]:
+        yield f"{clips}: {rows} rows, {said['clips']} are noted in {about}; build the index again"
+    size = vectors.stat().st_size if vectors.exists() else 0
+    if size != 2 * said["clips"] * said["dim"]:
+        yield f"{vectors}: {size} bytes do not fit {about}; build the index again"
 
 
 def _check_table(

@@ -98,9 +98,10 @@ class Curve:
             log.info("%s: step %d/%d, %s, %.0f s to go", *places, fares, left)
 
     def state(self) -> dict[str, Tensor]:
-        """The columns as tensors."""
+        """The columns as tensors, and `total`."""
         self.look()
-        return {name: torch.tensor(self.columns[name], dtype=kind) for name, kind in _TYPES.items()}
+        state = {n: torch.tensor(self.columns[n], dtype=kind) for n, kind in _TYPES.items()}
+        return state | {"total": torch.tensor(self.total)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on behind what `state` gave in an earlier run."""
