@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from howto100m.features import decoders
-from howto100m.features.decode import Row, rows
+from howto100m.features.decode import Row, probe, rows
 from howto100m.features.decoders import Decoder, Decoding, End
 from howto100m.features.sampling import CLIPS_3D, FRAMES_2D
-from howto100m.kinds import Kind
+from howto100m.kinds import ItemError, Kind
 from test_features_decode import cut, encode, noise, numbered
 
 BOTH = (FRAMES_2D, CLIPS_3D)
@@ -132,6 +132,25 @@ def test_a_video_that_kills_its_decoder_is_corrupt(tmp_path: Path, decoder: Deco
     assert message.fault.kind is Kind.CORRUPT
     assert "SIGSEGV" in message.fault.message
     assert len(all_of(decoder, good)[0]) == 5
+
+
+def test_a_look_costs_no_more_than_its_file(tmp_path: Path) -> None:
+    good, pipe = encode(tmp_path / "good.mp4", numbered(50), fps=25), tmp_path / "pipe.mp4"
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    os.mkfifo(pipe)
+    with decoders.decoders(Decoding(timeout=1.0), 1) as [looker]:
+        for path, kind in ((pipe, Kind.TIMEOUT), (tmp_path / "bad.mp4", Kind.CORRUPT)):
+            with pytest.raises(ItemError) as fault:
+                looker.probe(path)
+            assert fault.value.kind is kind
+        looker.decoding = Decoding()
+        assert looker.last_second(good) == pytest.approx(2.0)
+        assert looker.process
+        killer = threading.Timer(0.5, looker.process.send_signal, [signal.SIGSEGV])
+        killer.start()
+        with pytest.raises(ItemError, match="SIGSEGV"):
+            looker.probe(pipe)
+        assert looker.probe(good) == probe(good)
 
 
 def test_a_decoder_that_cannot_start_is_our_fault(

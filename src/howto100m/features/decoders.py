@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from mmap import mmap
 from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from howto100m.features.decode import Row
+from howto100m.features.decode import Row, VideoInfo
 from howto100m.features.sampling import Pixels, Planes, Sampling
 from howto100m.kinds import ItemError, Kind
 
@@ -40,7 +41,7 @@ class Decoding:
     `max_duration`: seconds that a video may play.
     """
 
-    samplings: Sequence[Sampling]
+    samplings: Sequence[Sampling] = ()
     fast: bool = False
     timeout: float = 120.0
     max_duration: float = 7200.0
@@ -64,17 +65,17 @@ class Decoder:
     def __init__(self, decoding: Decoding):
         self.decoding = decoding
         self.fd = os.memfd_create("rows")
-        os.ftruncate(self.fd, MEMORY * len(decoding.samplings))
+        os.ftruncate(self.fd, MEMORY * max(1, len(decoding.samplings)))
         self.memory = mmap(self.fd, 0)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def begin(self, path: Path) -> None:
+    def begin(self, path: Path, **job: Any) -> None:
         """Start on a video, in a new process where the last one is gone."""
         if self.process is None:
             self._launch()
         self.allowed = self.decoding.timeout
         self.waited = 0.0
-        job = asdict(self.decoding) | {"path": str(path)}
+        job = asdict(self.decoding) | {"path": str(path), "work": "decode"} | job
         try:
             self.pipe.send_bytes(json.dumps(job).encode())
         except ConnectionError:
@@ -85,27 +86,26 @@ class Decoder:
 
         A video that takes longer than it may, or whose process dies, ends with a fault.
         """
-        started = time.monotonic()
         try:
-            if not self.pipe.poll(max(0.0, self.allowed - self.waited)):
-                self.close()
-                text = f"no frame for {self.waited + time.monotonic() - started:.0f} s"
-                return End(self.waited, ItemError(Kind.TIMEOUT, text))
-            message = json.loads(self.pipe.recv_bytes())
-        except (EOFError, ConnectionError):
-            return End(self.waited, self._death())
-        finally:
-            self.waited += time.monotonic() - started
+            message = self._message()
+        except ItemError as fault:
+            return End(self.waited, fault)
         if "end" in message:
-            said = message["fault"]
-            fault = said and ItemError(Kind(said["kind"]), said["message"])
-            return End(message["seconds"], fault, message["remark"])
+            return End(message["seconds"], _fault(message), message["remark"])
         position = message["sampling"]
         start = position * MEMORY + message["start"]
         pixels: Pixels = np.ndarray(message["shape"], np.uint8, self.memory, start)
         rate = self.decoding.samplings[position].rows_per_second
         self.allowed += 1 / rate / len(self.decoding.samplings)
         return Row(position, pixels, Planes.of(message["planes"]))
+
+    def probe(self, path: Path) -> VideoInfo:
+        """As `decode.probe`. Raises ItemError as that, and where the file hangs or kills it."""
+        return VideoInfo(**self._ask(path, "probe"))
+
+    def last_second(self, path: Path) -> float:
+        """As `decode.last_second`. Raises ItemError as that, and where the file hangs or kills."""
+        return float(self._ask(path, "last_second"))
 
     def free(self) -> None:
         """Say that the row received last has been copied."""
@@ -121,6 +121,28 @@ class Decoder:
             self.process.wait()
             self.pipe.close()
             self.process = None
+
+    def _ask(self, path: Path, work: str) -> Any:
+        self.begin(path, work=work)
+        message = self._message()
+        if fault := _fault(message):
+            raise fault
+        return message["answer"]
+
+    def _message(self) -> dict[str, Any]:
+        """What the process says next. Raises ItemError where it takes too long or dies."""
+        started = time.monotonic()
+        try:
+            if not self.pipe.poll(max(0.0, self.allowed - self.waited)):
+                self.close()
+                waited = self.waited + time.monotonic() - started
+                raise ItemError(Kind.TIMEOUT, f"no frame for {waited:.0f} s")
+            message: dict[str, Any] = json.loads(self.pipe.recv_bytes())
+        except (EOFError, ConnectionError):
+            raise self._death() from None
+        finally:
+            self.waited += time.monotonic() - started
+        return message
 
     def _launch(self) -> None:
         self.pipe, theirs = Pipe()
@@ -144,6 +166,11 @@ class Decoder:
         if code < 0:
             return ItemError(Kind.CORRUPT, f"killed the decoder: {signal.Signals(-code).name}")
         return ItemError(Kind.BUG, f"the decoder ended with exit code {code}")
+
+
+def _fault(message: dict[str, Any]) -> ItemError | None:
+    said = message["fault"]
+    return ItemError(Kind(said["kind"]), said["message"]) if said else None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from math import prod
 from multiprocessing.connection import Connection
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from howto100m.features.decode import Row, rows
+from howto100m.features.decode import Row, last_second, probe, rows
 from howto100m.features.sampling import Pixels, Sampling
 from howto100m.kinds import ItemError, Kind
 
@@ -81,8 +82,8 @@ def decode(job: dict[str, Any], memory: mmap.mmap, pipe: Connection) -> dict[str
     samplings = [Sampling(**sampling) for sampling in job["samplings"]]
     room = Room(memory, pipe, len(samplings))
     remarks: list[str] = []
-    fault: dict[str, str] | None = None
-    try:
+
+    def send_rows() -> None:
         for row in rows(
             Path(job["path"]),
             samplings,
@@ -92,17 +93,37 @@ def decode(job: dict[str, Any], memory: mmap.mmap, pipe: Connection) -> dict[str
             allot=room.allot,
         ):
             room.hand_over(row)
-    except ItemError as error:
-        fault = {"kind": error.kind, "message": error.message}
-    except (EOFError, ConnectionError):
-        raise
-    except Exception as error:
-        log.exception("%s: unexpected", job["path"])
-        fault = {"kind": Kind.BUG, "message": f"{type(error).__name__}: {error}"}
+
+    fault = fault_of(send_rows)
     seconds = time.process_time() - started
     while room.sent:
         room.answered()
     return {"end": True, "seconds": seconds, "remark": "; ".join(remarks), "fault": fault}
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """What a video's head says, or when its last picture ends; the last message as of `decode`."""
+    found: list[Any] = []
+
+    def look() -> None:
+        path = Path(job["path"])
+        found.append(asdict(probe(path)) if job["work"] == "probe" else last_second(path))
+
+    return {"fault": fault_of(look), "answer": found[0] if found else None}
+
+
+def fault_of(work: Callable[[], None]) -> dict[str, str] | None:
+    """Do the work; say what was wrong with the video. Raises as `decode`."""
+    try:
+        work()
+    except ItemError as error:
+        return {"kind": error.kind, "message": error.message}
+    except (EOFError, ConnectionError):
+        raise
+    except Exception as error:
+        log.exception("unexpected")
+        return {"kind": Kind.BUG, "message": f"{type(error).__name__}: {error}"}
+    return None
 
 
 def send(pipe: Connection, **message: Any) -> None:
@@ -120,7 +141,8 @@ def main(parent: int, pipe_fd: int, memory_fd: int) -> None:
     memory = mmap.mmap(memory_fd, 0)
     try:
         while True:
-            send(pipe, **decode(json.loads(pipe.recv_bytes()), memory, pipe))
+            job = json.loads(pipe.recv_bytes())
+            send(pipe, **(decode(job, memory, pipe) if job["work"] == "decode" else answer(job)))
     except (EOFError, ConnectionError):
         return
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from howto100m import tables
 from howto100m.crawl import crawl_shard, open_journal
-from howto100m.features.decode import ENDINGS, last_second, probe
+from howto100m.features.decode import ENDINGS
+from howto100m.features.decoders import Decoder, Decoding, decoders
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Row, read_table, run_items, write_shard
 from howto100m.videos.streams import read_streams, streams_path
@@ -22,9 +23,9 @@ def download_media(
 ) -> None:
     """Download every video of a subtitles shard into `folder`; write its shard of the media table.
 
-    Only the video stream is fetched. A file counts once it was read to its end and is about as long
-    as announced, or as its own head says where that is not known. A shard of the videos table does
-    as well.
+    Only the video stream is fetched; a process that it may kill opens it. A file counts once it was
+    read to its end and is about as long as announced, or as its own head says where that is not
+    known. A shard of the videos table does as well.
     """
     videos = {v["video_id"]: v for v in read_table(subtitles, ["video_id", "duration"]).to_pylist()}
     known = read_streams(streams_path(subtitles))
@@ -37,21 +38,22 @@ def download_media(
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
             # Where they lead nowhere, the next try asks for new ones.
             fetched = youtube.download(video_id, Path(part), height, known.pop(video_id, None))
-            row = describe_whole(video_id, fetched, announced)
+            row = describe_whole(looker, video_id, fetched, announced)
             kept = fetched.replace(folder / fetched.name)
         return [row | {"path": str(kept)}]
 
-    crawl_shard(
-        "videos downloaded",
-        videos,
-        download,
-        output,
-        tables.MEDIA,
-        journal=open_journal(output, {"height": height, "videos_of": subtitles.parent.name}),
-        patience=youtube.pace.patience,
-        max_failed=max_failed,
-        holds=lambda row: _is_there(Path(row["path"]), row["bytes"]),
-    )
+    with decoders(Decoding(), 1) as [looker]:
+        crawl_shard(
+            "videos downloaded",
+            videos,
+            download,
+            output,
+            tables.MEDIA,
+            journal=open_journal(output, {"height": height, "videos_of": subtitles.parent.name}),
+            patience=youtube.pace.patience,
+            max_failed=max_failed,
+            holds=lambda row: _is_there(Path(row["path"]), row["bytes"]),
+        )
     streams_path(subtitles).unlink(missing_ok=True)
 
 
@@ -62,20 +64,23 @@ def collect_media(folder: Path, output: Path) -> None:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS)
     if not files:
         raise UserError(f"{folder} holds no video file ({' '.join(sorted(ENDINGS))})")
-    rows, outcomes = run_items(
-        "videos opened", {p.stem: p for p in files}, lambda path: [describe(path.stem, path)]
-    )
+    with decoders(Decoding(), 1) as [looker]:
+        rows, outcomes = run_items(
+            "videos opened",
+            {p.stem: p for p in files},
+            lambda path: [describe(looker, path.stem, path)],
+        )
     write_shard(output, rows, tables.MEDIA, outcomes)
 
 
-def describe_whole(video_id: str, path: Path, announced: float | None) -> Row:
+def describe_whole(looker: Decoder, video_id: str, path: Path, announced: float | None) -> Row:
     """A row of the media table for a file that arrived whole.
 
     Raises ItemError, worth another try, where it cannot be read or its pictures do not last as long
     as announced (s).
     """
     try:
-        row, found = describe(video_id, path), last_second(path)
+        row, found = describe(looker, video_id, path), looker.last_second(path)
     except ItemError as error:
         if error.kind is not Kind.CORRUPT:
             raise
@@ -90,9 +95,9 @@ def _is_there(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def describe(video_id: str, path: Path) -> Row:
-    """Open a video file; return its row of the media table. Raises ItemError (corrupt)."""
-    info = probe(path)
+def describe(looker: Decoder, video_id: str, path: Path) -> Row:
+    """A video file's row of the media table. Raises ItemError as `Decoder.probe`."""
+    info = looker.probe(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
