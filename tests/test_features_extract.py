@@ -208,6 +208,9 @@ def test_a_bad_video_leaves_the_others_whole(
     assert stage.ids("2d") == stage.ids("3d") == ["red"]
     assert not kept.exists(), "its features are there"
     assert noise.exists(), "failed: left for a look"
+    networks = [float(found) for found in re.findall(r"(?:152|101) ([\d.]+) s \(", caplog.text)]
+    seconds = read_table(stage.path("status"), ["seconds"])["seconds"].to_pylist()
+    assert sum(seconds) >= sum(networks) - 0.1 > 0, "decoding and a share of the networks' time"
     spent = r"start .* s, .* in all, decode .* s, wait .* s, copy .* s, write .* s, ResNet-152 .* s"
     assert re.search(spent + r" \(.* rows, .*/s\), 3D ResNeXt-101 .* s", caplog.text)
 

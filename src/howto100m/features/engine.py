@@ -66,6 +66,8 @@ class Video:
     bytes: int = 0
     vectors: list[list[Vectors]] = field(default_factory=list)
     missing: int = 0
+    seconds: float = 0.0
+    """Its share of the time that the networks took for its batches."""
     end: End | None = None
     fault: ItemError | None = None
 
@@ -76,7 +78,7 @@ class Video:
 
     def outcome(self) -> Outcome:
         """How it went; a vector with NaN, infinity or a value beyond float16 fails the video."""
-        seconds = self.end.seconds if self.end else 0.0
+        seconds = self.seconds + (self.end.seconds if self.end else 0.0)
         fault = self.end.fault if self.end else None
         with np.errstate(over="ignore"):
             rows = (v.astype(np.float16) for vectors in self.vectors for v in vectors)
@@ -235,8 +237,10 @@ class Engine:
         """Hand vectors to their videos, of all batches but the last `ahead`."""
         while len(running) > ahead:
             work, batch = running.popleft()
-            for video, vector in zip(batch.videos, work.result(), strict=True):
+            vectors = work.result()
+            for video, vector in zip(batch.videos, vectors, strict=True):
                 video.missing -= 1
+                video.seconds += work.seconds / len(vectors)
                 if video.end is None or video.end.fault is None:
                     video.vectors[batch.network].append(vector)
 

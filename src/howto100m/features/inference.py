@@ -53,16 +53,20 @@ def cpu_has_onednn() -> bool:
 class Work:
     """A batch that is on its way through a network; on a GPU the caller need not wait for it."""
 
-    def __init__(self, runner: "Runner", vectors: Tensor, marks: Sequence[torch.cuda.Event]):
+    def __init__(
+        self, runner: "Runner", vectors: Tensor, seconds: float, marks: Sequence[torch.cuda.Event]
+    ):
         self.runner, self.vectors, self.marks = runner, vectors, marks
+        self.seconds = seconds
 
     def result(self) -> Vectors:
-        """Wait for the vectors, float32 [n, 2048]; then the time that they took is known."""
+        """Wait for the vectors, float32 [n, 2048]; then the `seconds` that they took are known."""
         vectors: Vectors = self.vectors.cpu().numpy()
         if self.marks:
             begun, copied, started, done = self.marks
             self.runner.copying += begun.elapsed_time(copied) / 1000
-            self.runner.seconds += started.elapsed_time(done) / 1000
+            self.seconds = started.elapsed_time(done) / 1000
+        self.runner.seconds += self.seconds
         return vectors
 
 
@@ -106,8 +110,7 @@ class Runner:
         if not self.copies:
             started = time.monotonic()
             vectors = self._run(rows, planes)
-            self.seconds += time.monotonic() - started
-            return Work(self, vectors, ())
+            return Work(self, vectors, time.monotonic() - started, ())
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         stream = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self.copies):
@@ -119,7 +122,7 @@ class Runner:
         marks[2].record(stream)
         vectors = self._run(there, planes)
         marks[3].record(stream)
-        return Work(self, vectors, marks)
+        return Work(self, vectors, 0.0, marks)
 
     def __call__(self, rows: Sequence[Pixels]) -> Vectors:
         """Vectors [n, 2048] of RGB rows of one shape, at once."""

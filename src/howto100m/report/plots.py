@@ -58,7 +58,14 @@ def against_chance(name: str, values: Mapping[str, Sequence[float]], chance: flo
     axes = figure.subplots()
     for place, (label, found) in enumerate(values.items()):
         axes.scatter([place] * len(found), found, color=INK, zorder=3)
-        axes.annotate(label, (place, 0), xytext=(0, -14), textcoords="offset points", ha="center")
+        axes.annotate(
+            label.replace("_", "_\n") if len(label) > 30 // len(values) else label,
+            *((place, 0), (0, -5)),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=8,
+        )
     axes.axhline(chance, color=ACCENT, linestyle="--", linewidth=1)
     axes.annotate("chance", (0.98, chance), xycoords=("axes fraction", "data"), color=ACCENT,
                   ha="right", va="bottom")  # fmt: skip

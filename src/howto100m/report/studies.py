@@ -151,7 +151,7 @@ def _charts(
                 shares.setdefault(started, []).append((float(parts["share"]), line.cells[place]))
             yield plots.growth(column, "share of the training data", shares, chance)
         else:
-            label = "init" if name == "transfer" else None
+            label = {"transfer": "init", "loss": "loss"}.get(name)
             values = {
                 parts_of(line.setting)[label] if label else line.setting: line.cells[place]
                 for line in mine
