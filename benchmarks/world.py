@@ -44,6 +44,9 @@ class World:
     again: float = constant(0.02, "assumed: requests that are made again")
     searches_per_hour: float = constant(500, f"{PACE}: requests for pages of results")
     players_per_hour: float = constant(280, f"{PACE}: player answers; tracks are as many at most")
+    asked_twice: float = constant(1, "assumed: share whose streams no longer hold for the media")
+    media_per_hour: float = constant(600, f"{PACE}: pieces of media")
+    pieces_per_video: float = constant(2, "yt-dlp: 10 MB a piece at most")
     at_work: float = constant(0.9, "assumed: share of the time without a bot check or a limit")
     megabytes_per_second: float = constant(5, "assumed: of one session's download")
     bytes_per_video: float = constant(10e6, "the authors' 12 TB of 1.22 million videos, 360 lines")
@@ -51,7 +54,9 @@ class World:
     clips_per_video: float = constant(110, PAPER)
     clips_per_second: float = constant(1000, "assumed, of a GPU; measured: 13 on 2 CPU cores")
     images_per_second: float = constant(1765, "timm: 2,348 at 224 x 224, RTX 4090; 298 x 224 here")
-    core_hours_per_hour: float = constant(0.03, "assumed: 4,000 core-hours decode all of HowTo100M")
+    core_hours_per_hour: float = constant(
+        30 / 829, "docs/performance.md, decoding: 829 frames a second a core, of 30 a second"
+    )
     subtitle_bytes: float = constant(10_000, "assumed: an ASR track of 6.5 minutes, compressed")
     feature_bytes_per_second: float = constant(10_240, f"{FORMATS}: 2.5 vectors of 4,096 bytes")
     pair_bytes_per_clip: float = constant(8_300, f"{FORMATS}: 8,192 bytes and its words")
@@ -85,10 +90,11 @@ def simulate(world: World) -> Crawl:
     asked = wanted / world.subtitled
     shards = max(1, round(wanted / world.per_shard))
     search = tasks * world.requests_per_task * (1 + world.again)
-    players = (asked + wanted) * (1 + world.again) / shards
+    players = (asked + wanted * world.asked_twice) * (1 + world.again) / shards
     tracks = wanted * (1 + world.again) / shards
     size = world.videos * world.bytes_per_video / shards
-    pauses = players / (world.players_per_hour * world.at_work)
+    pieces = wanted * world.pieces_per_video * (1 + world.again) / shards
+    pauses = max(players / world.players_per_hour, pieces / world.media_per_hour) / world.at_work
     crawl_hours = max(pauses, size / (world.megabytes_per_second * 1e6) / 3600)
     per_video = world.seconds_per_video * (
         1.5 / world.clips_per_second + 1 / world.images_per_second

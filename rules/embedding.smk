@@ -67,7 +67,9 @@ rule index_clips:
     resources:
         gpu=1,
         local_gpu=1,
-        mem_mb=more(16000),
+        # FAISS holds 270 bytes a clip: 30 MB a shard of 1,024 videos.
+        mem_mb=more(16000 + 30 * len(SHARDS)),
+        runtime=more(1440),
     params:
         exact_up_to=config["index"]["exact_up_to"],
         max_words=config["pairs"]["max_words"],

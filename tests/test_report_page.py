@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from howto100m import tables
 from howto100m.config import resolve
 from howto100m.find.index import index_clips
 from howto100m.kinds import ItemError, Kind, UserError
-from howto100m.report.page import write_datasheet
+from howto100m.report.page import write_datasheet, write_report
 from howto100m.report.retrieval import answers
 from howto100m.report.times import Time, times
-from howto100m.shards import Outcome, write_status
+from howto100m.shards import Outcome, write_status, write_table
 from search_index import SHARDS, write_results
 from test_features_decode import encode, numbered
 from test_report import results as results
@@ -59,3 +60,11 @@ def test_the_datasheet_is_filled_from_the_tables(results: Path, tmp_path: Path) 
     assert "{{" not in text and "&#" not in text
     for part in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses"):
         assert f"## {part}" in text
+
+
+def test_the_page_is_written_without_settings(results: Path, tmp_path: Path) -> None:
+    write_table(results / "evaluation/metrics.parquet", [], tables.METRICS)
+    write_table(results / "embedding/a.curve.parquet", [], tables.CURVE)
+    write_report(results, tmp_path / "report.html", {})
+    page = (tmp_path / "report.html").read_text()
+    assert "evaluation_video" in page and "<pre>{}</pre>" in page

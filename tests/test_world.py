@@ -24,6 +24,14 @@ def test_twice_the_sessions_halve_the_days_while_gpus_keep_up() -> None:
     assert two.requests == one.requests and two.gpu_hours == one.gpu_hours
 
 
+def test_the_slowest_kind_of_request_sets_the_pace() -> None:
+    world = World(videos=100_000)
+    twice, once = simulate(world), simulate(replace(world, asked_twice=0))
+    assert once.requests < twice.requests and once.days < twice.days
+    pieces = [simulate(replace(world, asked_twice=0, pieces_per_video=n)) for n in (1, 2, 8)]
+    assert pieces[0].days == pieces[1].days == once.days < pieces[2].days
+
+
 def test_media_pile_up_behind_a_slow_gpu_and_do_not_behind_a_fast_one() -> None:
     fast = simulate(World(videos=100_000))
     slow = simulate(World(videos=100_000, clips_per_second=10, images_per_second=10))
