@@ -53,9 +53,14 @@ class Block(nn.Module):
 
 
 def fuse(network: Extractor) -> None:
-    """Replace the blocks, and the first convolution, of a network with folded batch norms."""
+    """Replace blocks, and the first convolution, in place; other modules stay as they are.
+
+    The batch norms must have been folded into the convolutions.
+    """
     net: Any = network.net
-    net.conv1, net.relu = Convolution(net.conv1, True), nn.Identity()
+    if isinstance(net.conv1, nn.Conv2d | nn.Conv3d):
+        net.conv1, net.relu = Convolution(net.conv1, True), nn.Identity()
     for name in TRUNK:
-        if name.startswith("layer"):
-            setattr(net, name, nn.Sequential(*map(Block, getattr(net, name))))
+        layer = getattr(net, name)
+        if name.startswith("layer") and isinstance(layer, nn.Sequential):
+            setattr(net, name, nn.Sequential(*map(Block, layer)))
