@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -224,26 +227,67 @@ def test_faiss_finds_nearly_all_with_the_exact_scores(dim: int, tmp_path: Path) 
     assert agreement(filtered, Exact(vectors).search(asked, 10, allowed)) > 0.9
 
 
-def test_beyond_a_number_of_clips_the_index_has_cells(tmp_path: Path) -> None:
+def index_many(folder: Path, clips: int, exact_up_to: int) -> Path:
+    """The index of so many clips a video, of three videos."""
     lines = [(float(i), i + 1.0, "", ("cut onion", "knit scarf", "sand wood")[i % 3])
-             for i in range(1500)]  # fmt: skip
-    results = write_results(tmp_path, [{f"food{v:07}": lines} for v in range(3)])
-    made = index_clips(
-        results,
-        results / "embedding/max_margin-1.pth",
-        results / "index",
-        max_words=20,
-        exact_up_to=4499,
-    )
-    assert made.cells
-    found = Finder.open(results / "index")
+             for i in range(clips)]  # fmt: skip
+    results = write_results(folder, [{f"food{v:07}": lines} for v in range(3)])
+    checkpoint, output = results / "embedding/max_margin-1.pth", results / "index"
+    made = index_clips(results, checkpoint, output, max_words=20, exact_up_to=exact_up_to)
+    assert made.cells == (3 * clips > exact_up_to)
+    return output
+
+
+def test_beyond_a_number_of_clips_the_index_has_cells_and_stays_whole_for_who_has_it_open(
+    tmp_path: Path,
+) -> None:
+    index = index_many(tmp_path, 1500, exact_up_to=4499)
+    found = Finder.open(index)
     assert isinstance(found.nearest, Cells)
-    assert all(clip % 3 == 1 for _, clip in places(found, "knit scarf", 20))
-    del found  # whose mapping must not shrink under it
-    (results / "index/cells.faiss").unlink()
-    (results / "index/cells.faiss").write_bytes(b"no index")
+    before = places(found, "knit scarf", 20)
+    assert all(clip % 3 == 1 for _, clip in before)
+    with ThreadPoolExecutor(1) as pool:
+        stop = Event()
+        searches = pool.submit(search_until, stop, found, "knit scarf")
+        # Shorter files under the same names: in place they would end the process (SIGBUS).
+        index_many(tmp_path, 4, exact_up_to=4499)
+        time.sleep(0.2)
+        stop.set()
+        assert searches.result() == [before] * len(searches.result()) != []
+    assert places(found, "knit scarf", 20) == before
+    again = Finder.open(index)
+    assert isinstance(again.nearest, Exact) and not (index / "cells.faiss").exists()
+    assert len(places(again, "knit scarf", 20)) == 12
+
+
+def search_until(stop: Event, finder: Finder, words: str) -> list[list[tuple[str, int]]]:
+    """What searches found, one after the other."""
+    found = [places(finder, words, 20)]
+    while not stop.is_set():
+        found.append(places(finder, words, 20))
+    return found
+
+
+def test_an_index_whose_cells_are_damaged_or_that_was_built_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_many(tmp_path, 1400, exact_up_to=100)
+    opened = Cells.open
+
+    def build_meanwhile(path: Path, vectors: np.ndarray) -> Cells:
+        cells = opened(path, vectors)
+        Folder(index).description.rename(index / "old.json")
+        shutil.copy(index / "old.json", Folder(index).description)
+        return cells
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cells, "open", build_meanwhile)
+        with pytest.raises(UserError, match="index was built anew while it was opened: try again"):
+            Finder.open(index)
+    Folder(index).cells.unlink()  # not in place, where another process may have it open
+    Folder(index).cells.write_bytes(b"no index")
     with pytest.raises(UserError, match=r"cells.faiss cannot be read .*: build the index again"):
-        Finder.open(results / "index")
+        Finder.open(index)
 
 
 def test_too_few_clips_for_faiss_are_told(results: Path) -> None:

@@ -67,9 +67,12 @@ class Finder:
 
     @classmethod
     def open(cls, path: Path) -> "Finder":
-        """Open the index in a folder. Raises UserError when a part is missing or damaged."""
+        """Open the index in a folder. Raises UserError when a part is missing or damaged.
+
+        Who has it open keeps what was opened: a build puts new files in the place of the old.
+        """
         folder = Folder(path)
-        found = describe(folder)
+        found, stamp = describe(folder), _stamp(folder)
         clips = read_table(folder.clips).cast(tables.INDEX)
         if len(clips) != found.clips:
             raise UserError(f"{folder.clips} has {len(clips)} rows, not {found.clips}: build again")
@@ -77,13 +80,16 @@ class Finder:
             place = clips.schema.get_field_index(name)
             clips = clips.set_column(place, name, clips[name].combine_chunks().dictionary_encode())
         vectors = open_vectors(folder.vectors, found.clips, found.dim)
-        return cls(
+        finder = cls(
             found,
             load_net(folder.network, torch.device("cpu")),
             Vocabulary.load(folder.vocabulary),
             clips,
             Cells.open(folder.cells, vectors) if found.cells else Exact(vectors),
         )
+        if _stamp(folder) != stamp:
+            raise UserError(f"{path} was built anew while it was opened: try again")
+        return finder
 
     @cached_property
     def categories(self) -> Mapping[str, npt.NDArray[np.bool_]]:
@@ -163,6 +169,15 @@ class Finder:
             )
             for rank, (row, score) in enumerate(zip(taken, scores, strict=False), 1)
         ]
+
+
+def _stamp(folder: Folder) -> tuple[int, int] | None:
+    """What tells one build from another: the description is removed first and written last."""
+    try:
+        found = folder.description.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def as_line(clip: Found) -> str:
