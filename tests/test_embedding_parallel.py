@@ -86,6 +86,15 @@ def test_two_processes_train_as_one(tmp_path):
     assert all(torch.allclose(weights[0][k], weights[1][k], atol=1e-4) for k in weights[0])
 
 
+@pytest.mark.heavy
+def test_two_processes_fail_as_one(tmp_path):
+    made = make_stage(tmp_path / "made")
+    run = train(made, tmp_path / "out", "--processes", "2", "--loss", "hinge")
+    assert run.returncode == 2
+    assert "embedding.loss is hinge: choose one of max_margin, mil_nce" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_a_batch_is_shared_evenly_or_refused():
     two, three = Team(0, 2), Team(2, 3)
     assert batch_size(32, 100, "videos", two) == 32

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
@@ -87,12 +88,37 @@ class _Gather(torch.autograd.Function):
 
 
 def relaunch(processes: int) -> None:
-    """Start this very command again as so many processes by torchrun; does nothing within one."""
-    if processes > 1 and not distributed.is_torchelastic_launched():
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        # Behind `--`, or torchrun takes our --run for its --run-path.
-        command = [sys.executable, *torchrun, "-m", "--", "howto100m", *sys.argv[1:]]
-        os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+    """Start this very command again as so many processes; exit as the first of them that failed.
+
+    What torchrun does, but for its exit code, which is 1 whatever went wrong. Does nothing within
+    torchrun, and for one process.
+    """
+    if processes < 2 or distributed.is_torchelastic_launched():
+        return
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    team = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    code = 0
+    try:
+        elastic_launch(team, sys.executable)("-m", "howto100m", *sys.argv[1:])
+    except ChildFailedError as error:
+        failed = error.get_first_failure()[1].exitcode
+        code = failed if failed > 0 else 128 - failed
+    except SignalException as error:
+        code = 128 + error.sigval
+    raise SystemExit(code)
 
 
 @contextmanager
