@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, nargs="+", default=[320, 120_000, 1_200_000])
     parser.add_argument("--clips", type=int, default=10, help="clips a video")
     parser.add_argument("--seconds", type=int, default=0, help="of features a video")
+    parser.add_argument("--only", nargs="+", metavar="COMMAND", help="of those that are run")
     given = parser.parse_args()
     print("| videos | clips | what | s | processor s | MiB | with mapped files |")
     print("|---|---|---|---|---|---|---|")
@@ -61,6 +62,8 @@ def main() -> None:
         vectors = given.folder / "vectors.txt"
         vectors.write_text(f"{len(WORDS)} 300\n" + "".join(f"{w}{' 1' * 300}\n" for w in WORDS))
         for command in _commands(results, vectors, given.seconds > 0):
+            if given.only and command[0] not in given.only:
+                continue
             wall, processor, own, mapped = _run([str(part) for part in command])
             print(
                 f"| {videos} | {videos * given.clips} | howto100m {command[0]} |"

@@ -38,12 +38,12 @@ def export_release(results: Path, output: Path) -> None:
     * `howto100m_videos.csv`: the media files' names, for MIL-NCE.
     * `videos.csv`: the list with every column of the videos table.
 
-    Memory holds a shard of clips at a time, and the list of videos.
+    Memory holds a shard of clips at a time, and the ids of the videos.
     """
-    videos = list(_rows(results, "videos"))
     output.mkdir(parents=True, exist_ok=True)
-    write_listing(output / "HowTo100M_v1.csv", videos, VIDEO_COLUMNS)
-    write_listing(output / "videos.csv", videos, (*VIDEO_COLUMNS, *OWN_COLUMNS))
+    write_listing(output / "HowTo100M_v1.csv", _rows(results, "videos"), VIDEO_COLUMNS)
+    columns = (*VIDEO_COLUMNS, *OWN_COLUMNS)
+    write_listing(output / "videos.csv", _rows(results, "videos"), columns)
     if _has(results, "tasks"):
         tasks = ((t["task_id"], t["title"]) for t in _rows(results, "tasks") if t["visual"])
         write_titles(output / "task_ids.csv", tasks)
@@ -62,16 +62,17 @@ def export_release(results: Path, output: Path) -> None:
         pickler = pickle.Pickler(file, protocol=4)
         pickler.fast = True  # no memo, which would hold every caption
         pickler.dump(_Dict(_text_captions(results)))
-    trained = [
+    trained = (
         video | {"task": video["task_id"], "path": f"{video['video_id']}.npy"}
-        for video in videos
+        for video in _rows(results, "videos")
         if video["video_id"] in with_clips
-    ]
+    )
     write_listing(output / "HowTo100M_train.csv", trained, (*VIDEO_COLUMNS, "task", "path"))
     if _has(results, "media"):
         names = sorted(Path(m["path"]).name for m in _rows(results, "media"))
         (output / "howto100m_videos.csv").write_text("\n".join(["video_path", *names, ""]))
-    log.info("%d videos, %d of them with clips, written to %s", len(videos), len(trained), output)
+    videos = sum(pq.read_metadata(path).num_rows for path in shard_paths(results / "videos"))
+    log.info("%d videos, %d of them with clips, written to %s", videos, len(with_clips), output)
 
 
 def export_arrays(results: Path, output: Path, *, normalise: bool) -> None:
@@ -82,11 +83,14 @@ def export_arrays(results: Path, output: Path, *, normalise: bool) -> None:
     for network in ("2d", "3d"):
         folder = output / f"features_{network}"
         folder.mkdir(parents=True, exist_ok=True)
-        table = FeatureTable.open(results / "features" / network)
-        for video_id in table.groups:
-            with whole_file(folder / f"{video_id}.npy") as part, part.open("wb") as file:
-                np.save(file, _vectors(table, video_id, normalise))
-        log.info("%d videos written to %s", len(table.groups), folder)
+        written = 0
+        for shard in shard_paths(results / "features" / network):
+            table = FeatureTable.open(shard)
+            for video_id in table.groups:
+                with whole_file(folder / f"{video_id}.npy") as part, part.open("wb") as file:
+                    np.save(file, _vectors(table, video_id, normalise))
+            written += len(table.groups)
+        log.info("%d videos written to %s", written, folder)
 
 
 def export_webdataset(results: Path, output: Path, *, normalise: bool) -> None:
@@ -95,17 +99,13 @@ def export_webdataset(results: Path, output: Path, *, normalise: bool) -> None:
     `.json` has its captions; `.2d.npy`, `.3d.npy` its vectors and `.mp4` (or what it is) the video
     itself, where they are there.
     """
-    features = {
-        network: FeatureTable.open(results / "features" / network)
-        for network in ("2d", "3d")
-        if _has(results, f"features/{network}")
-    }
-    videos = {v["video_id"]: v for v in _rows(results, "videos")} if _has(results, "videos") else {}
     output.mkdir(parents=True, exist_ok=True)
     for shard in shard_paths(results / "clips"):
-        media = results / "media" / shard.name
-        known = _table_rows(media) if media.exists() else ()
-        paths = {row["video_id"]: Path(row["path"]) for row in known}
+        tables = {network: results / "features" / network / shard.name for network in ("2d", "3d")}
+        features = {n: FeatureTable.open(table) for n, table in tables.items() if table.exists()}
+        videos = {v["video_id"]: v for v in _shard_rows(results / "videos" / shard.name)}
+        media = _shard_rows(results / "media" / shard.name)
+        paths = {row["video_id"]: Path(row["path"]) for row in media}
         with whole_file(output / f"{shard.stem}.tar") as part, tarfile.open(part, "w") as tar:
             for video_id, captions in captions_of_shard(shard):
                 facts = {k: v for k, v in videos.get(video_id, {}).items() if k != "tasks"}
@@ -224,6 +224,11 @@ def _has(results: Path, stage: str) -> bool:
 def _rows(results: Path, stage: str) -> Iterable[Row]:
     for shard in shard_paths(results / stage):
         yield from _table_rows(shard)
+
+
+def _shard_rows(path: Path) -> Iterable[Row]:
+    """The rows of a shard of a stage that the line may have done without."""
+    return _table_rows(path) if path.exists() else ()
 
 
 def _table_rows(path: Path) -> Iterator[Row]:
