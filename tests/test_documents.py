@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, their commands are ours, their snippets run."""
+"""The documents: their links lead somewhere, their commands are ours."""
 
 import re
 import shlex
@@ -13,7 +13,6 @@ import typer
 import yaml
 
 from howto100m import cli
-from search_index import SHARDS, write_results
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -64,17 +63,6 @@ def test_every_command_takes_the_options_that_are_shown(path: Path) -> None:
         options = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         given = {a.partition("=")[0] for a in arguments if re.match(r"--?[a-z]", a)}
         assert given <= options | {"--help", "-h"}, (said, given - options)
-
-
-def test_the_snippets_of_the_search_tables_run(tmp_path: Path) -> None:
-    write_results(tmp_path / "results", SHARDS)
-    text = (ROOT / "docs/formats.md").read_text()
-    (snippet,) = re.findall(r"^```python\n(# The same three ways.*?)^```", text, flags=re.M | re.S)
-    ended = subprocess.run(
-        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["7 7 7"]
 
 
 def test_the_citation_names_the_version_and_the_paper() -> None:
