@@ -47,6 +47,23 @@ def test_every_option_says_what_it_is() -> None:
         assert not lacking, (name, lacking)
 
 
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("evaluate --benchmark ", "msrvtt youcook2 lsmdc crosstask"),
+        ("embedding --loss mil", "mil_nce"),
+        ("extract --dtype b", "bfloat16"),
+        ("media --output ", ""),  # a path: left to the shell
+    ],
+)
+def test_a_shell_completes_values_that_are_few(line: str, values: str) -> None:
+    words = {"COMP_WORDS": f"howto100m {line}", "COMP_CWORD": str(len(line.split(" ")))}
+    ended = CliRunner().invoke(
+        cli.app, env=words | {"_HOWTO100M_COMPLETE": "complete_bash"}, prog_name="howto100m"
+    )
+    assert ended.output.split() == values.split()
+
+
 def test_the_help_names_the_commands_and_the_exit_codes() -> None:
     shown = CliRunner().invoke(cli.app, ["--help"]).output
     for words in ("Exit codes: 0 done", "--debug", "--install-completion", "clips", "serve"):

@@ -20,6 +20,7 @@ from howto100m.commands.options import (
     Shards,
     World,
     YtDlp,
+    among,
 )
 from howto100m.kinds import UserError
 from howto100m.shards import shard_paths
@@ -224,7 +225,12 @@ def clips(
     media: Annotated[
         Path | None, typer.Option(help="With --vtt: media table that knows the videos' lengths.")
     ] = None,
-    unit: Annotated[str, typer.Option(help="line, or sentence: lines joined.")] = "line",
+    unit: Annotated[
+        str,
+        typer.Option(
+            help="line, or sentence: lines joined.", autocompletion=among("line", "sentence")
+        ),
+    ] = "line",
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="FILE or FILE:COLUMN of videos to leave out, a benchmark's; repeat."),

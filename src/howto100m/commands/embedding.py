@@ -14,6 +14,7 @@ from howto100m.commands.options import (
     MaxWords,
     Output,
     Seed,
+    among,
     vectors_of,
 )
 from howto100m.kinds import UserError
@@ -54,7 +55,11 @@ def pairs(
         Path | None, typer.Option(help="A benchmark's training clips (.csv) instead.")
     ] = None,
     official: Annotated[
-        str | None, typer.Option(help="msrvtt, youcook2 or lsmdc: its training files in --data.")
+        str | None,
+        typer.Option(
+            help="msrvtt, youcook2 or lsmdc: its training files in --data.",
+            autocompletion=among("msrvtt", "youcook2", "lsmdc"),
+        ),
     ] = None,
     data: Data = None,
     share: Annotated[
@@ -111,7 +116,10 @@ def embedding(
     epochs: Annotated[int, typer.Option(min=1, help="Draws from every video.")] = 15,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-4,
     lr_decay: Annotated[float, typer.Option(help="Factor on it after each epoch.")] = 0.9,
-    loss: Annotated[str, typer.Option(help="max_margin or mil_nce.")] = "max_margin",
+    loss: Annotated[
+        str,
+        typer.Option(help="max_margin or mil_nce.", autocompletion=among("max_margin", "mil_nce")),
+    ] = "max_margin",
     margin: Annotated[float, typer.Option(min=0, help="Margin of max_margin.")] = 0.1,
     intra_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of negatives from the same video.")
@@ -126,7 +134,13 @@ def embedding(
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from; it sets the width.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, tf32 (GPU) or bfloat16.")] = "float32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, tf32 (GPU) or bfloat16.",
+            autocompletion=among("float32", "tf32", "bfloat16"),
+        ),
+    ] = "float32",
     processes: Annotated[
         int,
         typer.Option(min=1, envvar="HOWTO100M_PROCESSES", help="Processes, one a GPU (torchrun)."),

@@ -14,6 +14,7 @@ from howto100m.commands.options import (
     Seed,
     Similarity,
     Ties,
+    among,
     vectors_of,
 )
 from howto100m.kinds import UserError
@@ -33,7 +34,11 @@ def evaluation(
         Path | None, typer.Option(help="Clip list (.csv), or folder of a CrossTask release.")
     ] = None,
     official: Annotated[
-        str | None, typer.Option(help="msrvtt, youcook2, lsmdc or crosstask: read --data.")
+        str | None,
+        typer.Option(
+            help="msrvtt, youcook2, lsmdc or crosstask: read --data.",
+            autocompletion=among("msrvtt", "youcook2", "lsmdc", "crosstask"),
+        ),
     ] = None,
     data: Data = None,
     features_2d: Features2d = None,
@@ -74,7 +79,13 @@ def evaluate(
     checkpoint: Annotated[
         Path, typer.Option(help="Checkpoint of an embedding, or an official one.")
     ],
-    benchmark: Annotated[str, typer.Option(help="msrvtt, youcook2, lsmdc or crosstask.")],
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            help="msrvtt, youcook2, lsmdc or crosstask.",
+            autocompletion=among("msrvtt", "youcook2", "lsmdc", "crosstask"),
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder of the benchmark's official files.")],
     vectors: Annotated[
         Path, typer.Option(help="Word vectors (.bin, .bin.gz, .txt) or a vocabulary (.parquet).")

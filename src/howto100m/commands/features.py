@@ -17,6 +17,7 @@ from howto100m.commands.options import (
     Seed,
     Timeout,
     Workers,
+    among,
 )
 from howto100m.kinds import Status, UserError
 
@@ -93,13 +94,21 @@ def extract(
     output: Annotated[Path, typer.Option(help="Folder for the vectors, and status.parquet.")],
     kind: Annotated[
         str,
-        typer.Option("--format", help="parquet, or npy: the official extractor's files."),
+        typer.Option(
+            "--format",
+            help="parquet, or npy: the official extractor's files.",
+            autocompletion=among("parquet", "npy"),
+        ),
     ] = "parquet",
     resnet152: Annotated[Path | None, typer.Option(help="Weights of ResNet-152.")] = None,
     resnext101: Annotated[Path | None, typer.Option(help="Weights of the 3D ResNeXt-101.")] = None,
-    networks: Annotated[str, typer.Option(help="2d (ResNet-152), 3d (ResNeXt-101) or 2d,3d.")] = (
-        "2d,3d"
-    ),
+    networks: Annotated[
+        str,
+        typer.Option(
+            help="2d (ResNet-152), 3d (ResNeXt-101) or 2d,3d.",
+            autocompletion=among("2d", "3d", "2d,3d"),
+        ),
+    ] = ("2d,3d"),
     mode: Mode = "exact",
     mean: Mean = (110.6, 103.2, 96.3),
     device: FeaturesDevice = "auto",

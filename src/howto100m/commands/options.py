@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,16 @@ from howto100m.kinds import UserError
 
 if TYPE_CHECKING:
     from howto100m.evaluation.features import Features
+
+
+def among(*values: str) -> Callable[[str], list[str]]:
+    """The values of an option that a shell completes."""
+
+    def completed(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return completed
+
 
 Output = Annotated[Path, typer.Option(help="Table to write; its status table goes beside it.")]
 Folder = Annotated[Path, typer.Option(help="Folder for the shards.")]
@@ -42,9 +53,24 @@ MaxRank = Annotated[int, typer.Option(min=1, help="Worst search rank kept.")]
 MinViews = Annotated[int, typer.Option(min=0, help="Views a video must have.")]
 MaxDuration = Annotated[float, typer.Option(help="Seconds below which a video must be.")]
 MaxWords = Annotated[int, typer.Option(min=1, help="Words of a text that count.")]
-Device = Annotated[str, typer.Option(envvar="HOWTO100M_DEVICE", help="auto, cpu or cuda.")]
-Ties = Annotated[str, typer.Option(help="mean, strict or official.")]
-Similarity = Annotated[str, typer.Option(help="cosine; dot for what the loss mil_nce trained.")]
+on_device = among("auto", "cpu", "cuda")
+Device = Annotated[
+    str,
+    typer.Option(envvar="HOWTO100M_DEVICE", help="auto, cpu or cuda.", autocompletion=on_device),
+]
+Ties = Annotated[
+    str,
+    typer.Option(
+        help="mean, strict or official.", autocompletion=among("mean", "strict", "official")
+    ),
+]
+Similarity = Annotated[
+    str,
+    typer.Option(
+        help="cosine; dot for what the loss mil_nce trained.",
+        autocompletion=among("cosine", "dot"),
+    ),
+]
 Data = Annotated[Path | None, typer.Option(help="Folder of a benchmark's official files.")]
 Features2d = Annotated[
     Path | None, typer.Option(help="2D vectors: a table, a folder of tables, or of .npy files.")
@@ -54,13 +80,25 @@ Results = Annotated[Path, typer.Option(help="Folder of all the tables.")]
 Index = Annotated[Path, typer.Option(help="Folder that `howto100m index` wrote.")]
 Mode = Annotated[
     str,
-    typer.Option(help="exact: the official extractor's frames; fast: scaled where it computes."),
+    typer.Option(
+        help="exact: the official extractor's frames; fast: scaled where it computes.",
+        autocompletion=among("exact", "fast"),
+    ),
 ]
 Mean = Annotated[tuple[float, float, float], typer.Option(help="Mean of the 3D input, R G B.")]
 FeaturesDevice = Annotated[
-    str, typer.Option(envvar="HOWTO100M_FEATURES_DEVICE", help="auto, cpu or cuda.")
+    str,
+    typer.Option(
+        envvar="HOWTO100M_FEATURES_DEVICE", help="auto, cpu or cuda.", autocompletion=on_device
+    ),
 ]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16 or float16.",
+        autocompletion=among("auto", "float32", "bfloat16", "float16"),
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option(min=1, envvar="HOWTO100M_BATCH_SIZE", help="Inputs a forward pass.")
 ]

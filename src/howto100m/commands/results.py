@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from howto100m.commands.options import Seed
+from howto100m.commands.options import Seed, among
 from howto100m.kinds import UserError
 
 
@@ -24,7 +24,13 @@ def sample(
 
 
 def export(
-    to: Annotated[str, typer.Option(help="howto100m, webdataset or npy.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="howto100m, webdataset or npy.",
+            autocompletion=among("howto100m", "webdataset", "npy"),
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="Folder to write.")],
     results: Annotated[Path, typer.Option(help="Folder of all the tables.")] = Path("results"),
     normalise: Annotated[
