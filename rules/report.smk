@@ -26,11 +26,13 @@ rule write_report:
             "results/DATASHEET.md",
             caption="../report/datasheet.rst",
             category="Report",
+            labels={"what": "datasheet (Markdown)"},
         ),
         page=report(
             "results/report.html",
             caption="../report/page.rst",
             category="Report",
+            labels={"what": "the page"},
         ),
     log:
         "logs/report.log",

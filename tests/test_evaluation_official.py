@@ -19,7 +19,7 @@ from feature_tables import write_features, write_vocabulary
 from howto100m.cli import app
 from howto100m.embedding.model import Net
 from howto100m.evaluation.pickles import read_pickle, read_tensors
-from howto100m.evaluation.published import in_order, published
+from howto100m.evaluation.published import in_order, published, task_sources
 from howto100m.evaluation.questions import from_official
 from howto100m.features.pairs import RATE_2D, RATE_3D
 from howto100m.kinds import UserError
@@ -372,6 +372,11 @@ def test_the_published_rows_are_the_papers():
     for method in ("fully supervised", "uniform", "Alayrac et al. 2016", "Zhukov et al. 2019"):
         average, *tasks = (r.values["recall"] for r in published("crosstask") if r.method == method)
         assert fmean(tasks) == pytest.approx(average, abs=1e-3)
+    table = "Miech et al. 2019, table 4"
+    assert task_sources(papers) == (
+        f"{table} (not checked against the print; consistent with the average): 15 figures;"
+        f" {table}: 3 figures"
+    )
     parts = [row.part for row in papers[1:]]
     assert in_order(["1 New", *sorted(parts)], "crosstask") == [*parts, "1 New"]
     assert [row.method for row in published("lsmdc", "negatives")] == [

@@ -1,6 +1,7 @@
 """What others reported on the benchmarks, and our figures beside it."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,12 @@ def task_id(part: str) -> str:
     return part.partition(" ")[0]
 
 
+def task_sources(rows: Iterable[Published]) -> str:
+    """Where the figures by task stand, and how many of them, the most first."""
+    counts = Counter(row.source for row in rows if row.part)
+    return "; ".join(f"{source}: {number} figures" for source, number in counts.most_common())
+
+
 def in_order(parts: Iterable[str], benchmark: str) -> list[str]:
     """Parts in the paper's order of tasks; unknown ones at the end, as they come."""
     known = list(dict.fromkeys(task_id(row.part) for row in published(benchmark)))
@@ -92,6 +99,7 @@ def _by_task(
         ours = {row["metric"]: row["value"] for row in metrics if row["part"] == part}
         figures = [_figure(name, ours) for name in ("recall", "recall_pooled")]
         yield _line(part, [*figures, _figure("recall", papers.get(task_id(part), {}))])
+    yield f"the paper's: {task_sources(row for row in rows if row.method == 'the paper')}"
 
 
 def _figure(metric: str, values: Mapping[str, float]) -> str:

@@ -6,7 +6,13 @@ from statistics import fmean
 from typing import Any
 
 from howto100m.evaluation.localization import BASELINES
-from howto100m.evaluation.published import Published, in_order, published, task_id
+from howto100m.evaluation.published import (
+    Published,
+    in_order,
+    published,
+    task_id,
+    task_sources,
+)
 from howto100m.evaluation.questions import OFFICIAL
 from howto100m.shards import Row
 
@@ -40,6 +46,7 @@ class Comparison:
     lines: tuple[Line, ...]
     methods: tuple[str, ...]
     tasks: tuple[tuple[str, tuple[float | None, ...]], ...]
+    task_sources: str
 
 
 def compare(metrics: Sequence[Row], benchmarks: Mapping[str, Any]) -> list[Comparison]:
@@ -80,6 +87,7 @@ def _compare(benchmark: str, rows: Sequence[Row]) -> Comparison:
         names,
         tuple(lines),
         *_by_task(benchmark, papers, [row for row in runs if row["part"]]),
+        task_sources(papers),
     )
 
 

@@ -18,7 +18,7 @@ ACCENT = "#c8553d"
 
 def loss_curves(curves: pa.Table) -> str:
     """The loss by step, a line a run, smoothed over a hundredth of its steps; SVG."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(5.5, 2.6), layout="constrained")
     axes = figure.subplots()
     for run in sorted(set(curves["run"].to_pylist())):
         rows = curves.filter(pc.equal(curves["run"], run))
