@@ -4,6 +4,7 @@ import logging
 import os
 import pty
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -71,9 +72,43 @@ def test_the_help_names_the_commands_and_the_exit_codes() -> None:
     assert "howto100m find" in CliRunner().invoke(cli.app, ["find", "--help"]).output
 
 
-def test_a_shell_can_complete() -> None:
-    shown = CliRunner().invoke(cli.app, ["--show-completion", "bash"])
-    assert shown.exit_code in (0, 1) and "Error" not in shown.output
+def completed(line: str) -> set[str]:
+    """What bash offers for the last word of a line, by the script that is installed."""
+    program = Path(sys.executable).with_name("howto100m")
+    environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    script = subprocess.run(
+        [program],
+        env=environment | {"_HOWTO100M_COMPLETE": "source_bash"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    words = line.split(" ")
+    asked = f"""
+        {script}
+        COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}
+        complete -p howto100m | grep -q -- '-F _howto100m_completion' || exit 3
+        _howto100m_completion howto100m
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+    ended = subprocess.run(
+        ["bash", "--norc", "-c", asked],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_completes_commands_and_their_options() -> None:
+    assert {"index", "find", "serve", "clips"} <= completed("howto100m ")
+    assert completed("howto100m ser") == {"serve"}
+    assert completed("howto100m serve --po") == {"--port"}
+    assert {"--k", "--json", "--index"} & completed("howto100m find --")
+    assert completed("howto100m nothing-like-it") == set()
 
 
 def run_main(

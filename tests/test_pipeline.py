@@ -155,6 +155,19 @@ def test_the_report_stands_alone_and_says_that_the_weights_are_random(built: Pat
         assert outside not in page
 
 
+def test_snakemakes_own_report_holds_ours(built: Path) -> None:
+    run = snakemake(built, "--report", "snakemake.html")
+    assert run.returncode == 0, run.stderr[-4000:]
+    page = (built / "snakemake.html").read_text()
+    for said in (
+        "A text-video embedding learned from narrated how-to videos (source: sample)",
+        "What came in, what was lost and why, and what was learned.",
+        "The usual questions about a dataset, answered from its tables.",
+        "train_embedding",
+    ):
+        assert said in page, said
+
+
 def test_pairs_to_judge_by_hand_come_on_demand(built: Path) -> None:
     run = snakemake(built, "annotate")
     assert run.returncode == 0, run.stderr[-4000:]
