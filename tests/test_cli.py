@@ -206,3 +206,12 @@ def test_who_watches_sees_a_bar_after_two_seconds_and_a_log_has_plain_lines(
         "1/2 clips: 1 ok",
         "2/2 clips: 1 failed, 1 ok",
     ]
+
+
+def test_what_an_earlier_run_did_counts_as_done_but_not_for_the_rate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        bar = Progress("steps", 100, before=90, started=time.monotonic() - 2)
+        bar.add(4, note="loss 0.1")
+    assert caplog.messages == ["94/100 steps: loss 0.1 (2.0/s, 3 s to go)"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from feature_tables import make_pairs
+from howto100m import progress
 from howto100m.embedding.data import Sampling, ahead, draw_batches, nearest_in_time, pairs_by_video
 from howto100m.embedding.model import Net, load_net
 from howto100m.embedding.train import save, train_embedding
@@ -268,6 +269,7 @@ def test_without_tensorboard_the_option_says_what_to_install(made, tmp_path, mon
 
 def test_a_person_who_watches_sees_a_bar(made, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "PATIENCE", 0)
     train(made, tmp_path, epochs=2)
     shown = capsys.readouterr().err
     assert "6/6" in shown

@@ -1,5 +1,6 @@
 """Files by path or URL: whole or not at all."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,8 +34,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_url_is_downloaded(host: str, tmp_path: Path) -> None:
-    fetch_file(f"{host}/weights.pth", tmp_path / "new" / "w.pth")
+def test_a_url_is_downloaded_and_its_progress_told(
+    host: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        fetch_file(f"{host}/weights.pth", tmp_path / "new" / "w.pth")
+    assert f"2/2 MiB of {host}/weights.pth" in caplog.text
     assert (tmp_path / "new" / "w.pth").read_bytes() == BODY
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 
 from howto100m.kinds import UserError, disk_full
-from howto100m.shards import whole_file
+from howto100m.shards import Progress, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,14 @@ def fetch_file(source: str, path: Path) -> None:
 def _download(url: str, path: Path) -> None:
     with requests.get(url, stream=True, timeout=TIMEOUT) as answer, path.open("wb") as file:
         answer.raise_for_status()
-        for piece in answer.iter_content(PIECE):
-            file.write(piece)
         announced = int(answer.headers.get("Content-Length", 0))
         encoded = "Content-Encoding" in answer.headers
+        progress = Progress(f"MiB of {url}", 0 if encoded else announced // PIECE)
+        for piece in answer.iter_content(PIECE):
+            file.write(piece)
+            more = file.tell() // PIECE - progress.counts.total()
+            if progress.total and more:
+                progress.add(more)
     size = path.stat().st_size
     if announced and not encoded and size != announced:
         raise OSError(f"{size} bytes arrived of {announced} announced")

@@ -47,40 +47,51 @@ class Progress:
     what: str
     total: int
     every: float = 10.0
+    before: int = 0
+    """Items that an earlier run did; they count as done, not for the rate."""
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     said: float = 0.0
     _bar: tuple[Bar, TaskID] | None = None
 
-    def count(self, outcome: Fared) -> None:
+    def count(self, outcome: Fared, note: str = "") -> None:
         """Count an item; show it when it is time, and at the end."""
-        self.add(1, outcome.status)
+        self.add(1, outcome.status, note)
 
-    def add(self, items: int, status: str = "") -> None:
-        """Count items that fared alike; show it when it is time, and at the end."""
+    def add(self, items: int, status: str = "", note: str = "") -> None:
+        """Count items that fared alike; show it when it is time, and at the end.
+
+        `note` says in words how it goes, beside the counts.
+        """
         self.counts[status] += items
-        done, now = self.counts.total(), time.monotonic()
+        done, now = self.before + self.counts.total(), time.monotonic()
+        said = ", ".join(filter(None, [*self._fared(), note]))
         if sys.stderr.isatty():
-            self._draw(done, now)
-        elif done == self.total or now - self.said >= self.every:
+            self._draw(done, now, said)
+        elif done >= self.total or now - self.said >= self.every:
             self.said = now
-            rate = done / max(now - self.started, 1e-9)
-            log.info("%d/%d %s%s (%.1f/s)", done, self.total, self.what, self._fared(": "), rate)
+            rate = self.counts.total() / max(now - self.started, 1e-9)
+            left = (
+                f", {(self.total - done) / rate:.0f} s to go" if rate and done < self.total else ""
+            )
+            log.info(
+                "%d/%d %s%s (%.1f/s%s)",
+                *(done, self.total, self.what, said and f": {said}", rate, left),
+            )
 
-    def _fared(self, before: str) -> str:
-        named = [f"{n} {status}" for status, n in sorted(self.counts.items()) if status]
-        return before + ", ".join(named) if named else ""
+    def _fared(self) -> list[str]:
+        return [f"{n} {status}" for status, n in sorted(self.counts.items()) if status]
 
-    def _draw(self, done: int, now: float) -> None:
-        if now - self.started < PATIENCE or (now - self.said < FRAME and done != self.total):
+    def _draw(self, done: int, now: float, said: str) -> None:
+        if now - self.started < PATIENCE or (now - self.said < FRAME and done < self.total):
             return
         self.said = now
         if self._bar is None:
             self._bar = self._start(done)
         bar, task = self._bar
-        bar.update(task, completed=done, fared=self._fared(""))
+        bar.update(task, completed=done, said=said)
         bar.refresh()
-        if done == self.total:
+        if done >= self.total:
             bar.stop()
 
     def _start(self, done: int) -> tuple[Bar, TaskID]:
@@ -88,13 +99,13 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[fared]}"),
+            TextColumn("{task.fields[said]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             auto_refresh=False,
         )
-        task = bar.add_task(self.what, total=self.total, completed=done, fared="")
+        task = bar.add_task(self.what, total=self.total, completed=done, said="")
         bar.start()
         weakref.finalize(
             self, bar.stop

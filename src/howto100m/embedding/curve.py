@@ -1,8 +1,6 @@
 """The loss of every step: kept for the table, and shown while training goes on."""
 
-import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,18 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from howto100m import tables
 from howto100m.kinds import UserError
-
-log = logging.getLogger(__name__)
+from howto100m.progress import Progress
 
 _LOOK = 0.5
 """Seconds between two looks at the losses, for a look waits until the device is through."""
-_SAY = 10.0
 _TYPES = {
     "epoch": torch.int32,
     "step": torch.int64,
@@ -41,8 +35,6 @@ class Curve:
     total: int
     """Steps there will be."""
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _TYPES})
-    show: Callable[[int, str], None] | None = None
-    """Told how many steps are done and how it goes; in place of log lines."""
     plot: Callable[[str, float, int], None] | None = None
     """Told every value: name, value, step."""
     _waiting: list[Tensor] = field(default_factory=list)
@@ -51,7 +43,7 @@ class Curve:
     _began: float = field(default_factory=time.monotonic)
     _pairs: int = 0
     _looked: float = 0.0
-    _said: float = 0.0
+    _progress: Progress | None = None
 
     def __len__(self) -> int:
         return len(self.columns["step"])
@@ -86,16 +78,13 @@ class Curve:
         self._say()
 
     def _say(self) -> None:
+        shown = self._progress = self._progress or Progress(
+            f"steps of {self.run}", self.total, before=self._first, started=self._began
+        )
         seconds = max(self._looked - self._began, 1e-9)
         epoch, loss = self.columns["epoch"][-1], self.columns["loss"][-1]
-        fares = f"epoch {epoch}, loss {loss:.5f}, {self._pairs / seconds:.0f} pairs/s"
-        if self.show:
-            self.show(len(self), fares)
-        elif len(self) == self.total or self._looked - self._said >= _SAY:
-            self._said = self._looked
-            left = (self.total - len(self)) * seconds / (len(self) - self._first)
-            places = (self.run, len(self), self.total)
-            log.info("%s: step %d/%d, %s, %.0f s to go", *places, fares, left)
+        note = f"epoch {epoch}, loss {loss:.5f}, {self._pairs / seconds:.0f} pairs/s"
+        shown.add(len(self) - self._first - shown.counts.total(), note=note)
 
     def state(self) -> dict[str, Tensor]:
         """The columns as tensors, and `total`."""
@@ -115,23 +104,15 @@ class Curve:
 
 
 @contextmanager
-def watched(curve: Curve, tensorboard: Path | None) -> Iterator[None]:
-    """Show a curve while the block runs: by a bar when a person watches, in TensorBoard if asked.
+def plotted(curve: Curve, tensorboard: Path | None) -> Iterator[None]:
+    """Plot a curve in TensorBoard, if asked for, while the block runs.
 
     Raises UserError when TensorBoard is asked for and not installed.
     """
     board = _board(tensorboard / curve.run, len(curve) + 1) if tensorboard else None
     curve.plot = board.add_scalar if board else None
-    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}, {task.fields[fares]},"),
-               TimeRemainingColumn(), TextColumn("to go"))  # fmt: skip
     try:
-        if not sys.stderr.isatty():
-            yield
-            return
-        with Progress(TextColumn(curve.run), *columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=curve.total, completed=len(curve), fares="starting")
-            curve.show = lambda done, fares: bar.update(task, completed=done, fares=fares)
-            yield
+        yield
     finally:
         if board:
             board.close()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from howto100m import tables
 from howto100m.devices import keep_memory
-from howto100m.embedding.curve import Curve, watched
+from howto100m.embedding.curve import Curve, plotted
 from howto100m.embedding.data import (
     Batch,
     Sampling,
@@ -130,7 +130,7 @@ def train_embedding(
             *(run, weights, place, training.curve.total, size, what),
         )
         begun, done = training.resume()
-        with watched(training.curve, tensorboard if team.leads else None):
+        with plotted(training.curve, tensorboard if team.leads else None):
             for epoch in range(begun, epochs + 1):
                 drawn = draw_batches(pairs, sampling, team, seed=seed, epoch=epoch, first=done)
                 for step, batch in enumerate(ahead(map(training.fetch, drawn)), done + 1):

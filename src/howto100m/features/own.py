@@ -17,9 +17,8 @@ from howto100m.features.decode import ENDINGS
 from howto100m.features.engine import NETWORKS, Engine, Settings, Video
 from howto100m.features.files import LAYOUT, write_vectors
 from howto100m.features.inference import Vectors
-from howto100m.features.watch import watch
 from howto100m.kinds import ItemError, Kind, Status, UserError
-from howto100m.shards import Outcome, shard_path, table_writer, whole_file, write_status
+from howto100m.shards import Outcome, Progress, shard_path, table_writer, whole_file, write_status
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +60,15 @@ def extract_own(
         if not lacking[item.id]
     }
     log.info("%d videos, of which %d are done", len(items), len(outcomes))
-    with watch(len(items) - len(outcomes)) as count:
-        for networks in sorted(set(lacking.values()) - {()}):
-            todo = [item for item in items if lacking[item.id] == networks]
-            engine = Engine({name: weights[name] for name in networks}, settings)
-            for outcome, length in _extract(engine, todo, made):
-                outcomes[outcome.id] = outcome
-                count(outcome, length)
+    progress, length = Progress("videos", len(items) - len(outcomes)), 0.0
+    for networks in sorted(set(lacking.values()) - {()}):
+        todo = [item for item in items if lacking[item.id] == networks]
+        engine = Engine({name: weights[name] for name in networks}, settings)
+        for outcome, seconds in _extract(engine, todo, made):
+            outcomes[outcome.id] = outcome
+            length += seconds
+            speed = length / max(time.monotonic() - progress.started, 1e-9)
+            progress.count(outcome, f"{speed:.1f} s of video a second")
     found = [outcomes[item.id] for item in items]
     write_status(output / "status.parquet", found)
     return found

@@ -1,6 +1,5 @@
 """Drawing the sample's videos: a thing in a colour, moving over a plain, noisy background."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,9 +14,7 @@ from numpy.typing import NDArray
 
 from howto100m.sample.catalogue import BACKGROUNDS, COLOURS
 from howto100m.sample.records import Scene, Step, Video
-from howto100m.shards import whole_file
-
-log = logging.getLogger(__name__)
+from howto100m.shards import Progress, whole_file
 
 Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
@@ -35,14 +32,13 @@ POSES = 24
 def render_all(videos: Sequence[Video], folder: Path, workers: int) -> None:
     """Render videos to folder/<id>.mp4 over so many processes."""
     with ProcessPoolExecutor(max(workers, 1)) as pool:
-        for done, name in enumerate(pool.map(partial(_render_to, folder), videos), 1):
-            if done % 10 == 0 or done == len(videos):
-                log.info("%d/%d sample videos drawn, the last is %s", done, len(videos), name)
+        progress = Progress("sample videos drawn", len(videos))
+        for _ in pool.map(partial(_render_to, folder), videos):
+            progress.add(1)
 
 
-def _render_to(folder: Path, video: Video) -> str:
+def _render_to(folder: Path, video: Video) -> None:
     render(video, folder / f"{video.video_id}.mp4")
-    return video.video_id
 
 
 def render(video: Video, path: Path) -> None:
