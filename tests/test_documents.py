@@ -8,11 +8,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
 
 from howto100m import cli
+from howto100m.features.weights import make_weights
+from test_features_decode import encode, numbered
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -88,13 +91,37 @@ def test_the_wheel_installs_and_its_extract_runs_alone(tmp_path: Path) -> None:
     subprocess.run(
         [uv, "pip", "install", "--offline", "--no-deps", "--target", site, wheel], check=True
     )
-    ended = subprocess.run(
-        [sys.executable, "-m", "howto100m", "extract", "--input", "no.mp4", "--output", "vectors"],
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"}
+    found = subprocess.run(
+        [sys.executable, "-c", "import howto100m; print(howto100m.__file__)"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"},
+        env=environment,
+        check=True,
         capture_output=True,
         text=True,
-        check=False,
-    )
-    assert ended.returncode == 2 and ended.stderr.startswith("howto100m: "), ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    ).stdout
+    assert Path(found.strip()).is_relative_to(site)
+
+    video = encode(tmp_path / "a.mp4", numbered(3 * 25))
+    make_weights("resnet152", [video], 1, tmp_path / "weights.pth")
+    command = [site / "bin" / "howto100m", "extract", "--output", "vectors", "--format", "npy"]
+    command += ["--networks", "2d", "--resnet152", "weights.pth", "--dtype", "float32", "--input"]
+
+    def extract(name: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, name],
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    ended = extract("a.mp4")
+    assert (ended.returncode, ended.stdout) == (0, "1 videos: 1 ok\n"), ended.stderr
+    vectors = np.load(tmp_path / "vectors" / "2d" / "a.npy")
+    assert (vectors.shape, vectors.dtype) == ((3, 2048), np.float16)
+    assert np.linalg.norm(vectors.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+    missing = extract("no.mp4")
+    assert missing.returncode == 2 and missing.stderr.startswith("howto100m: "), missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
