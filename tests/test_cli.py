@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,9 @@ def test_the_help_names_the_commands_and_the_exit_codes() -> None:
     for words in ("Exit codes: 0 done", "--debug", "--install-completion", "clips", "serve"):
         assert words in shown
     assert "howto100m find" in CliRunner().invoke(cli.app, ["find", "--help"]).output
+    assert (
+        CliRunner().invoke(cli.app, ["--version"]).output == f"howto100m {version('howto100m')}\n"
+    )
 
 
 def completed(line: str) -> set[str]:

@@ -58,6 +58,10 @@ def test_the_datasheet_is_filled_from_the_tables(results: Path, tmp_path: Path) 
     assert "| clips | 4 | 3 | 1 | 0 | 1 evaluation_video |" in text
     assert "1 videos left the training pool" in text
     assert "{{" not in text and "&#" not in text
+    assert "results of a search" in text and "All sites are stand-ins" in text
+    write_datasheet(results, tmp_path / "DATASHEET.md", SETTINGS | {"source": "howto100m"})
+    released = (tmp_path / "DATASHEET.md").read_text()
+    assert "files of the HowTo100M release" in released and "WikiHow's API" not in released
     for part in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses"):
         assert f"## {part}" in text
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from importlib.abc import MetaPathFinder
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import pyarrow as pa
@@ -61,11 +62,23 @@ COMMANDS = (
 """In the order of the line, as the help lists them."""
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"howto100m {version('howto100m')}")
+        raise typer.Exit
+
+
 @app.callback(epilog=EXIT_CODES)
 def options(
     debug: Annotated[
         bool,
         typer.Option("--debug", envvar="HOWTO100M_DEBUG", help="Show where an error came from."),
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Say the version, and end."
+        ),
     ] = False,
 ) -> None:
     """HowTo100M from nothing: each command is a stage, and writes its Parquet table.
