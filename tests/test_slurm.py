@@ -19,7 +19,11 @@ from slurm_cluster import cluster, lacking, visible_gpus
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = [pytest.mark.heavy, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.timeout(1800),  # 160 s on a quiet machine of two cores, the one run for all tests
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
+]
 
 # The executor looks after jobs at ever longer intervals, which would be most of the test.
 SNAKEMAKE = """
