@@ -1,6 +1,7 @@
 """Sentences to clips: the index, the exact search and FAISS's, the command."""
 
 import json
+import logging
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -312,6 +313,7 @@ def test_the_commands_build_and_ask(results: Path) -> None:
     assert "4.0-8.0 s “cut it <script>" in first
     lines = run.invoke(app, ["find", "scarf", "--index", index, "--json"]).stdout.splitlines()
     assert json.loads(lines[0])["video_id"] == "yarn0000001" and len(lines) == 7
+    assert logging.getLogger("howto100m").level == logging.NOTSET  # quiet for its own time alone
 
 
 def test_search_with_a_sentence_alone_finds_clips_and_is_the_stage_else(

@@ -58,8 +58,12 @@ def find(
 
     from howto100m.find.finder import Finder, as_line
 
-    log.setLevel(max(log.level, logging.WARNING) if log.level != logging.DEBUG else log.level)
-    finder = Finder.open(index)
+    level = log.level
+    log.setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
+    try:
+        finder = Finder.open(index)
+    finally:
+        log.setLevel(level)
     asked = finder.read(query, k, category)
     if asked.unknown:
         logging.warning("not in the vocabulary, and left out: %s", ", ".join(asked.unknown))
