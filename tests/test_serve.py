@@ -1,6 +1,7 @@
 """The search page: what it answers, to whom, and how it looks to a real browser."""
 
 import asyncio
+import re
 import shutil
 import socket
 import sys
@@ -245,6 +246,37 @@ def test_in_a_browser_one_types_sees_the_right_clips_first_clicks_and_it_plays(
     assert not at("error")
     complaints = [line["message"] for line in browser.get_log("browser")]
     assert not [line for line in complaints if "127.0.0.1" in line], complaints
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium, chromedriver: not installed")
+def test_on_a_phone_and_in_the_dark_nothing_sticks_out_and_words_can_be_read(
+    url: str, browser: Any
+) -> None:
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    for scheme in ("light", "dark"):
+        wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+        browser.get(f"{url}/?q=cut+the+onion")
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        shades = browser.execute_script(
+            "return ['body', '.soft', '.still'].map(name => document.querySelector(name))"
+            ".map(part => getComputedStyle(part))"
+            ".flatMap(style => [style.color, style.backgroundColor])"
+        )
+        body, paper, soft, _, alt, _ = (luminance(shade) for shade in shades)
+        assert (paper < 0.05) == (scheme == "dark")
+        for ink in (body, soft, alt):
+            assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5  # WCAG's AA
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def luminance(shade: str) -> float:
+    """Relative luminance of a CSS colour `rgb(r, g, b)`, as WCAG defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", shade)[:3]]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_the_load_is_counted_by_status(url: str) -> None:
