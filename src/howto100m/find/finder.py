@@ -72,7 +72,7 @@ class Finder:
         Who has it open keeps what was opened: a build puts new files in the place of the old.
         """
         folder = Folder(path)
-        found, stamp = describe(folder), _stamp(folder)
+        stamp, found = _stamp(folder), describe(folder)
         clips = read_table(folder.clips).cast(tables.INDEX)
         if len(clips) != found.clips:
             raise UserError(f"{folder.clips} has {len(clips)} rows, not {found.clips}: build again")
