@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from mmap import mmap
+from mmap import PAGESIZE, mmap
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Decoder:
     def __init__(self, decoding: Decoding):
         self.decoding = decoding
         self.fd = os.memfd_create("rows")
-        os.ftruncate(self.fd, MEMORY * max(1, len(decoding.samplings)))
+        os.ftruncate(self.fd, max(PAGESIZE, MEMORY * len(decoding.samplings)))
         self.memory = mmap(self.fd, 0)
         self.process: subprocess.Popen[bytes] | None = None
 
