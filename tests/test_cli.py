@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from howto100m import cli
 from howto100m.examples import EXAMPLES
 from howto100m.kinds import StageStopped, UserError
-from howto100m.progress import Progress
+from howto100m.progress import Progress, counted
 
 COMMANDS = typer.main.get_command(cli.app)
 
@@ -219,3 +219,10 @@ def test_what_an_earlier_run_did_counts_as_done_but_not_for_the_rate(
         bar = Progress("steps", 100, before=90, started=time.monotonic() - 2)
         bar.add(4, note="loss 0.1")
     assert caplog.messages == ["94/100 steps: loss 0.1 (2.0/s, 3 s to go)"]
+
+
+def test_what_is_counted_comes_whole_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert list(counted("shards", "abc")) == ["a", "b", "c"]
+        assert list(counted("shards", "")) == []
+    assert caplog.messages[-1].startswith("3/3 shards (")

@@ -5,8 +5,9 @@ import sys
 import time
 import weakref
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,8 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 PATIENCE = 2.0
 """Seconds before a bar shows up."""
@@ -111,6 +114,14 @@ class Progress:
             self, bar.stop
         )  # where the work breaks off the terminal gets back its cursor
         return bar, task
+
+
+def counted(what: str, items: Sequence[Item]) -> Iterator[Item]:
+    """The items, each of them counted when the next is asked for."""
+    progress = Progress(what, len(items))
+    for item in items:
+        yield item
+        progress.add(1)
 
 
 class StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from howto100m import tables
 from howto100m.cut import NOTE
 from howto100m.kinds import Kind, Status, UserError
+from howto100m.progress import counted
 from howto100m.promises import OTHERS, STAGES, Other, Stage
 from howto100m.report.counts import count_stages
 from howto100m.shards import shard_of, shard_paths, status_path
@@ -37,7 +38,7 @@ def validate(results: Path) -> Iterator[str]:
         for stage in built:
             paths = shard_paths(results / stage.folder)
             yield from _check_numbers(paths, stage, _shards(results, stage))
-            for path in paths:
+            for path in counted(f"tables of {stage.folder}", paths):
                 faults = list(_read(path, stage, results))
                 yield from faults
                 damaged = damaged or bool(faults)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from howto100m.features.pairs import FeatureTable, unit
 from howto100m.kinds import ItemError, UserError
+from howto100m.progress import counted
 from howto100m.release.listing import OWN_COLUMNS, VIDEO_COLUMNS, write_listing, write_titles
 from howto100m.shards import Row, read_table, shard_paths, whole_file
 
@@ -84,7 +85,7 @@ def export_arrays(results: Path, output: Path, *, normalise: bool) -> None:
         folder = output / f"features_{network}"
         folder.mkdir(parents=True, exist_ok=True)
         written = 0
-        for shard in shard_paths(results / "features" / network):
+        for shard in counted("shards' vectors", shard_paths(results / "features" / network)):
             table = FeatureTable.open(shard)
             for video_id in table.groups:
                 with whole_file(folder / f"{video_id}.npy") as part, part.open("wb") as file:
@@ -100,7 +101,7 @@ def export_webdataset(results: Path, output: Path, *, normalise: bool) -> None:
     itself, where they are there.
     """
     output.mkdir(parents=True, exist_ok=True)
-    for shard in shard_paths(results / "clips"):
+    for shard in counted("shards written", shard_paths(results / "clips")):
         tables = {network: results / "features" / network / shard.name for network in ("2d", "3d")}
         features = {n: FeatureTable.open(table) for n, table in tables.items() if table.exists()}
         videos = {v["video_id"]: v for v in _shard_rows(results / "videos" / shard.name)}
@@ -122,7 +123,7 @@ def export_webdataset(results: Path, output: Path, *, normalise: bool) -> None:
 
 def captions_of_all(results: Path) -> Iterator[tuple[str, Captions]]:
     """Every video that has clips with its captions, shard by shard."""
-    for shard in shard_paths(results / "clips"):
+    for shard in counted("shards' captions", shard_paths(results / "clips")):
         yield from captions_of_shard(shard)
 
 
