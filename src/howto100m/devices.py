@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -51,14 +52,27 @@ def keep_memory() -> None:
     this; training at d = 4096 holds 2.9 GiB at most in place of 2.8). Elsewhere (musl, macOS) it
     does nothing.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MOST)
-        mallopt(_M_TRIM_THRESHOLD, _MOST)
+    _mallopt(_M_MMAP_THRESHOLD, _MOST)
+    _mallopt(_M_TRIM_THRESHOLD, _MOST)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _MOST = -1, -3, 2**31 - 1
+def give_back_memory() -> None:
+    """Let this process give back what is large when it is freed, and keep it off the heap.
+
+    Small things that outlive their batches, as vectors do, would cut the heap to pieces.
+    """
+    _mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of malloc.h."""
+_LARGE, _MOST = 4 << 20, 2**31 - 1
+
+
+def _mallopt(option: int, value: int) -> None:
+    """Set an option of malloc, where the C library has it."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(option, value)
 
 
 def _claim(gpu: str) -> bool:

@@ -49,19 +49,16 @@ def max_margin(
     """
     own = scores.diagonal()
     ranked = (margin + scores - own[:, None]).relu() + (margin + scores - own).relu()
-    weights = scores.new_ones(())
+    pairs = torch.arange(len(scores if drawn is None else drawn), device=scores.device)
+    drawn = pairs if drawn is None else drawn
+    times = torch.bincount(drawn, minlength=len(scores)) / len(pairs)
+    weights = times[:, None] * times
     if pairs_per_video > 1:
-        video = torch.arange(len(scores), device=scores.device) // pairs_per_video
-        if drawn is not None:
-            pairs = torch.arange(len(drawn), device=drawn.device)
-            video = torch.empty_like(video).scatter_(0, drawn, pairs // pairs_per_video)
-        videos = (len(scores) if drawn is None else len(drawn)) // pairs_per_video
+        video = torch.empty_like(pairs[: len(scores)]).scatter_(0, drawn, pairs // pairs_per_video)
+        videos = len(pairs) // pairs_per_video
         intra, inter = pair_weights(videos, pairs_per_video, intra_share, weighting)
-        weights = torch.where(video[:, None] == video, intra, inter)
-    if drawn is None:
-        return (ranked * weights).mean()
-    times = torch.bincount(drawn, minlength=len(scores)) / len(drawn)
-    return (ranked * (weights * times[:, None] * times)).sum()
+        weights = weights * torch.where(video[:, None] == video, intra, inter)
+    return (ranked * weights).sum()
 
 
 def mil_nce(scores: Tensor, weighting: Weighting = Weighting.CODE) -> Tensor:

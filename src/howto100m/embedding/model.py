@@ -46,7 +46,8 @@ class _MaxOfRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
         ctx.rows = len(rows)
-        best, winners = (_packed_max if rows.itemsize == 2 else _bag_max)(rows, places)
+        packs = rows.itemsize == 2 and len(rows) <= _PLACES
+        best, winners = (_packed_max if packs else _bag_max)(rows, places)
         ctx.save_for_backward(winners)
         return best
 
@@ -66,8 +67,6 @@ def _bag_max(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 def _packed_max(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """For 16 bits: those of numbers >= 0 are in order as integers, so the number goes on top."""
-    if len(rows) > _PLACES:
-        return _bag_max(rows, places)
     order = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
     packed = rows.abs().view(torch.int16).int().mul_(_PLACES).add_(order[:, None])
     best = torch.cat([packed[block].amax(1) for block in torch.split(places, _BLOCK)])

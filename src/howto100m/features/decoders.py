@@ -69,13 +69,13 @@ class Decoder:
         self.memory = mmap(self.fd, 0)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def begin(self, path: Path, **job: Any) -> None:
-        """Start on a video, in a new process where the last one is gone."""
+    def begin(self, path: Path, work: str = "decode") -> None:
+        """Start the worker on a video, in a new process where the last one is gone."""
         if self.process is None:
             self._launch()
         self.allowed = self.decoding.timeout
         self.waited = 0.0
-        job = asdict(self.decoding) | {"path": str(path), "work": "decode"} | job
+        job = asdict(self.decoding) | {"path": str(path), "work": work}
         try:
             self.pipe.send_bytes(json.dumps(job).encode())
         except ConnectionError:
@@ -123,7 +123,7 @@ class Decoder:
             self.process = None
 
     def _ask(self, path: Path, work: str) -> Any:
-        self.begin(path, work=work)
+        self.begin(path, work)
         message = self._message()
         if fault := _fault(message):
             raise fault

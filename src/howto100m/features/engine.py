@@ -4,8 +4,6 @@ The networks take one row of each open video in turn, so that batches, and with 
 of every vector, are the same in every run.
 """
 
-import contextlib
-import ctypes
 import hashlib
 import logging
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from howto100m.devices import claim_device
+from howto100m.devices import claim_device, give_back_memory
 from howto100m.features import resnet152, resnext101
 from howto100m.features.decode import Row
 from howto100m.features.decoders import Decoder, Decoding, End, decoders
@@ -35,8 +33,6 @@ HELD = 32
 """Videos that may wait for rows in batches that are not full; beyond, those batches run as is."""
 AHEAD = 2
 """Batches that a GPU may be given before the first one's vectors are fetched."""
-M_MMAP_THRESHOLD, LARGE = -3, 4 << 20
-"""glibc's name for the size from which memory goes back to the system when it is freed."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Engine:
         if settings.mode not in MODES:
             raise UserError(f"unknown mode {settings.mode}: give one of {', '.join(MODES)}")
         began = time.monotonic()
-        _give_back_large_memory()
+        give_back_memory()
         torch.set_num_threads(settings.workers)
         self.settings = settings
         device = claim_device(settings.device)
@@ -243,9 +239,3 @@ class Engine:
                 video.seconds += work.seconds / len(vectors)
                 if video.end is None or video.end.fault is None:
                     video.vectors[batch.network].append(vector)
-
-
-def _give_back_large_memory() -> None:
-    """Keep batches off the heap, which the vectors that outlive them would cut to pieces."""
-    with contextlib.suppress(AttributeError):  # a C library without the knob
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
