@@ -133,6 +133,7 @@ shell.prefix(
         HOWTO100M_MAX_FAILED=config["max_failed"],
         HOWTO100M_FEATURES_DEVICE=config["features"]["device"],
         HOWTO100M_BATCH_SIZE=config["features"]["batch_size"],
+        HOWTO100M_TUNE=config["features"]["tune"],
         HOWTO100M_TIMEOUT=config["features"]["timeout"],
         HOWTO100M_DISCARD_MEDIA=int(not config["media"]["keep"]),
         HOWTO100M_DEVICE=config["embedding"]["device"],

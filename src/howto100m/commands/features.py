@@ -16,6 +16,7 @@ from howto100m.commands.options import (
     Mode,
     Seed,
     Timeout,
+    Tune,
     Workers,
     among,
 )
@@ -57,6 +58,7 @@ def features(
     workers: Workers = 2,
     timeout: Timeout = 120.0,
     longest: Longest = 7200.0,
+    tune: Tune = "quick",
     discard_media: Annotated[
         bool,
         typer.Option(
@@ -78,7 +80,7 @@ def features(
         output_2d,
         output_3d,
         status,
-        Settings(mode, device, dtype, batch_size, mean, workers, timeout, longest),
+        Settings(mode, device, dtype, batch_size, mean, workers, timeout, longest, tune),
         discard_media=discard_media,
         max_failed=max_failed,
     )
@@ -122,6 +124,7 @@ def extract(
     ] = None,
     timeout: Timeout = 120.0,
     longest: Longest = 7200.0,
+    tune: Tune = "quick",
 ) -> None:
     """Vectors of anyone's videos, without the workflow; what is there already is left as it is.
 
@@ -132,7 +135,7 @@ def extract(
 
     weights = chosen_weights(networks, {"2d": resnet152, "3d": resnext101})
     threads = workers or len(os.sched_getaffinity(0))
-    settings = Settings(mode, device, dtype, batch_size, mean, threads, timeout, longest)
+    settings = Settings(mode, device, dtype, batch_size, mean, threads, timeout, longest, tune)
     outcomes = extract_own(source, output, kind, weights, settings)
     lines = summary(outcomes)
     for line in lines:

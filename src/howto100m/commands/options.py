@@ -102,6 +102,14 @@ Dtype = Annotated[
 BatchSize = Annotated[
     int, typer.Option(min=1, envvar="HOWTO100M_BATCH_SIZE", help="Inputs a forward pass.")
 ]
+Tune = Annotated[
+    str,
+    typer.Option(
+        envvar="HOWTO100M_TUNE",
+        help="What a GPU may try at the start to be faster: none, quick or full (minutes).",
+        autocompletion=among("none", "quick", "full"),
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Decoders, and threads that compute.")]
 Timeout = Annotated[
     float,

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from howto100m.features.decode import Row
 from howto100m.features.decoders import Decoder, Decoding, End, decoders
 from howto100m.features.inference import Runner, Vectors, Work, choose_dtype
 from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Planes
+from howto100m.features.tuning import TUNES
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome
 
@@ -40,7 +42,8 @@ class Settings:
     """How vectors are made.
 
     `mean` is what the 3D network subtracts (RGB, 0..255). `timeout` and `max_duration` as in
-    `Decoding`. `workers` videos are decoded at a time, and PyTorch gets as many threads.
+    `Decoding`. `workers` videos are decoded at a time, and PyTorch gets as many threads. `tune`
+    says how much is tried on a GPU at the start, to be kept where it is measured to be faster.
     """
 
     mode: str = "exact"
@@ -51,6 +54,7 @@ class Settings:
     workers: int = 1
     timeout: float = 120.0
     max_duration: float = 7200.0
+    tune: str = "quick"
 
 
 @dataclass(eq=False)
@@ -62,6 +66,8 @@ class Video:
     bytes: int = 0
     vectors: list[list[Vectors]] = field(default_factory=list)
     missing: int = 0
+    copy: Future[None] | None = None
+    """Of its last row into a batch; the decoder may not use the row's place before it is done."""
     seconds: float = 0.0
     """Its share of the time that the networks took for its batches."""
     end: End | None = None
@@ -98,9 +104,12 @@ class _Batch:
     planes: Planes | None
     rows: torch.Tensor
     videos: list[Video] = field(default_factory=list)
+    copies: list[Future[None]] = field(default_factory=list)
 
-    def add(self, video: Video, row: Row) -> None:
-        self.rows[len(self.videos)].numpy()[:] = row.pixels
+    def add(self, video: Video, row: Row, copiers: ThreadPoolExecutor) -> None:
+        place = self.rows[len(self.videos)].numpy()
+        video.copy = copiers.submit(np.copyto, place, row.pixels)
+        self.copies.append(video.copy)
         self.videos.append(video)
 
 
@@ -115,6 +124,8 @@ class Engine:
         """
         if settings.mode not in MODES:
             raise UserError(f"unknown mode {settings.mode}: give one of {', '.join(MODES)}")
+        if settings.tune not in TUNES:
+            raise UserError(f"unknown tune {settings.tune}: give one of {', '.join(TUNES)}")
         began = time.monotonic()
         give_back_memory()
         torch.set_num_threads(settings.workers)
@@ -131,9 +142,9 @@ class Engine:
             module = resnet152 if name == "2d" else resnext101
             network = resnet152.load(path) if name == "2d" else resnext101.load(path, settings.mean)
             sampling = NETWORKS[name]
-            self.runners.append(
-                Runner(network, module.TITLE, sampling, device, dtype, settings.batch_size)
-            )
+            title, batch_size = module.TITLE, settings.batch_size
+            runner = Runner(network, title, sampling, device, dtype, batch_size, settings.tune)
+            self.runners.append(runner)
             self.notes.append(
                 {
                     "network": module.TITLE,
@@ -142,6 +153,7 @@ class Engine:
                     "rate": f"{sampling.rows_per_second:g}",
                     "mean": ",".join(f"{x:g}" for x in network.mean.tolist()),
                     "dtype": str(dtype).removeprefix("torch."),
+                    "tuned": ",".join(runner.changes),
                 }
             )
         self.spent = {"start": time.monotonic() - began, "decode": 0.0, "wait": 0.0, "copy": 0.0}
@@ -159,18 +171,17 @@ class Engine:
         batches: dict[tuple[int, tuple[int, ...], Planes | None], _Batch] = {}
         running: deque[tuple[Work, _Batch]] = deque()
         following = deque(videos)
-        with decoders(decoding, min(settings.workers, max(1, len(videos)))) as pool:
+        number = min(settings.workers, max(1, len(videos)))
+        with ThreadPoolExecutor(number) as copiers, decoders(decoding, number) as pool:
             for video, message in self._messages(videos, pool):
                 if isinstance(message, Row):
-                    started = time.monotonic()
                     network, pixels, planes = message
                     key = network, pixels.shape, planes
                     if key not in batches:
                         room = self.runners[network].room(pixels.shape)
                         batches[key] = _Batch(network, planes, room)
-                    batches[key].add(video, message)
+                    batches[key].add(video, message, copiers)
                     video.missing += 1
-                    self.spent["copy"] += time.monotonic() - started
                     if len(batches[key].videos) == settings.batch_size:
                         running.append(self._begin(batches.pop(key)))
                 else:
@@ -204,7 +215,7 @@ class Engine:
         """Decode a video with each decoder; give one message of each open video in turn.
 
         The order of the messages depends on the videos alone, not on which decoder is faster. A
-        row's pixels hold until the next message.
+        row's pixels hold until the video's `copy` is done.
         """
         waiting, idle = deque(videos), deque(pool)
         opened: deque[tuple[Video, Decoder]] = deque()
@@ -215,17 +226,26 @@ class Engine:
                 decoder.begin(video.path)
                 opened.append((video, decoder))
             video, decoder = opened.popleft()
+            if video.copy:
+                self._wait_for([video.copy])
+                video.copy = None
+                decoder.free()
             started = time.monotonic()
             message = decoder.receive()
             self.spent["wait"] += time.monotonic() - started
             yield video, message
             if isinstance(message, Row):
-                decoder.free()
                 opened.append((video, decoder))
             else:
                 idle.append(decoder)
 
+    def _wait_for(self, copies: Sequence[Future[None]]) -> None:
+        started = time.monotonic()
+        wait(copies)
+        self.spent["copy"] += time.monotonic() - started
+
     def _begin(self, batch: _Batch) -> tuple[Work, _Batch]:
+        self._wait_for(batch.copies)
         rows = batch.rows[: len(batch.videos)]
         return self.runners[batch.network].begin(rows, batch.planes), batch
 
@@ -234,6 +254,7 @@ class Engine:
         while len(running) > ahead:
             work, batch = running.popleft()
             vectors = work.result()
+            self.runners[batch.network].give_back(batch.rows)
             for video, vector in zip(batch.videos, vectors, strict=True):
                 video.missing -= 1
                 video.seconds += work.seconds / len(vectors)

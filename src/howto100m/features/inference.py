@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
@@ -17,6 +18,7 @@ from howto100m.features.fused import fuse
 from howto100m.features.networks import Extractor
 from howto100m.features.planes import to_rgb
 from howto100m.features.sampling import Pixels, Planes, Sampling
+from howto100m.features.tuning import Change, Run, changes, faster
 from howto100m.kinds import UserError
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_COSINE = {torch.float32: 0.9999, torch.bfloat16: 0.999, torch.float16: 0.999}
 """Between a vector and the same network's in plain fp32 on the CPU; below, a kernel is at fault."""
+ROOMS = 3
+"""Batches' memories that a network keeps to use again."""
 Vectors = npt.NDArray[np.float32]
 
 
@@ -61,19 +65,22 @@ class Work:
 
     def result(self) -> Vectors:
         """Wait for the vectors, float32 [n, 2048]; then the `seconds` that they took are known."""
-        vectors: Vectors = self.vectors.cpu().numpy()
         if self.marks:
             begun, copied, started, done = self.marks
+            done.synchronize()
             self.runner.copying += begun.elapsed_time(copied) / 1000
             self.seconds = started.elapsed_time(done) / 1000
         self.runner.seconds += self.seconds
-        return vectors
+        # Of a GPU they lie in pinned memory, too dear to hold until the video is written.
+        vectors: Vectors = self.vectors.numpy()
+        return vectors.copy() if self.marks else vectors
 
 
 class Runner:
     """A network on its device; counts the rows it has seen, and the seconds that they took.
 
-    `copying` is the time it took to bring rows to a GPU, `seconds` that of the network alone.
+    `copying` is the time it took to bring rows to a GPU, `seconds` that of the network alone,
+    `changes` what was measured to make it faster there.
     """
 
     def __init__(
@@ -84,8 +91,9 @@ class Runner:
         device: torch.device,
         dtype: torch.dtype,
         batch_size: int = 32,
+        tune: str = "none",
     ):
-        """Make the network ready, and compare a batch with plain fp32 on the CPU.
+        """Make the network ready, compare a batch with plain fp32 on the CPU, and tune it.
 
         On a GPU the batch is a full one, of the very kernels that will run. Raises UserError where
         a vector's cosine to the plain one is below LEAST_COSINE, or the plain one is not finite.
@@ -93,16 +101,26 @@ class Runner:
         self.title, self.sampling, self.device, self.dtype = title, sampling, device, dtype
         self.batch_size = batch_size
         self.rows, self.seconds, self.copying = 0, 0.0, 0.0
+        self.rooms: deque[Tensor] = deque(maxlen=ROOMS)
         self.gpu = device.type == "cuda"
         self.copies = torch.cuda.Stream(device) if self.gpu else None  # type: ignore[no-untyped-call]
         if self.gpu and dtype is torch.float32:
-            torch.backends.cudnn.allow_tf32 = False
-        self.network = ready(network, device, dtype)
-        self._check(network.eval())
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        prepared = ready(network, device, dtype)
+        self._tune(network.eval(), prepared, changes(tune, device, dtype, batch_size))
 
     def room(self, shape: Sequence[int]) -> Tensor:
         """Where a batch of rows can be put together, uint8 [batch_size, *shape]."""
-        return torch.empty((self.batch_size, *shape), dtype=torch.uint8, pin_memory=self.gpu)
+        whole = (self.batch_size, *shape)
+        for position, room in enumerate(self.rooms):
+            if room.shape == whole:
+                del self.rooms[position]
+                return room
+        return torch.empty(whole, dtype=torch.uint8, pin_memory=self.gpu)
+
+    def give_back(self, room: Tensor) -> None:
+        """Keep a batch's memory for the next of its shape: fresh pages cost more than the copy."""
+        self.rooms.append(room)
 
     def begin(self, rows: Tensor, planes: Planes | None = None) -> Work:
         """Send rows through the network; they may not be changed before its result is there."""
@@ -111,7 +129,8 @@ class Runner:
             started = time.monotonic()
             vectors = self._run(rows, planes)
             return Work(self, vectors, time.monotonic() - started, ())
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]  # type: ignore[no-untyped-call]
+        # The last mark is waited for: blocking leaves the core to a decoder meanwhile.
+        marks = [torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         stream = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self.copies):
             marks[0].record()
@@ -120,7 +139,7 @@ class Runner:
             marks[1].record()
         stream.wait_stream(self.copies)
         marks[2].record(stream)
-        vectors = self._run(there, planes)
+        vectors = self._run(there, planes).to("cpu", non_blocking=True)
         marks[3].record(stream)
         return Work(self, vectors, 0.0, marks)
 
@@ -136,30 +155,45 @@ class Runner:
     @torch.inference_mode()
     def _run(self, rows: Tensor, planes: Planes | None) -> Tensor:
         pixels = rows if planes is None else to_rgb(rows, planes, self.sampling)
-        return self.network(pixels)  # type: ignore[no-any-return]
+        return self.network(pixels)
 
-    def _check(self, network: Extractor) -> None:
+    @torch.no_grad()
+    def _tune(self, network: Extractor, prepared: Extractor, tries: list[Change]) -> None:
         trial = _trial_rows(self.sampling)
-        batch = (
-            trial.repeat(-(-self.batch_size // 2), *[1] * (trial.ndim - 1)) if self.gpu else trial
-        )
-        with torch.inference_mode():
-            plain = network(trial).double()
-        fast = self._run(batch.to(self.device), None).cpu().double().reshape(-1, *plain.shape)
+        plain = network(trial).double()
         if not torch.isfinite(plain).all():
             raise UserError(
                 f"{self.title} gives NaN or infinity on a trial picture: its weights are damaged"
             )
-        cosine = float(nn.functional.cosine_similarity(plain[None], fast, dim=-1).min())
-        least = LEAST_COSINE[self.dtype]
-        if not cosine >= least:
+        if self.gpu or tries:
+            trial = trial.repeat(-(-self.batch_size // 2), *[1] * (trial.ndim - 1))
+            trial = trial[: self.batch_size]
+        trial = trial.to(self.device)
+
+        @torch.inference_mode()
+        def cosine(run: Run) -> float:
+            fast = run(trial).cpu().double()
+            expected = plain.repeat(-(-len(fast) // len(plain)), 1)[: len(fast)]
+            return float(nn.functional.cosine_similarity(expected, fast, dim=-1).min())
+
+        def fault(run: Run) -> str:
+            near, least = cosine(run), LEAST_COSINE[self.dtype]
+            return "" if near >= least else f"cosine {near:.4f} to plain fp32, not {least}"
+
+        if off := fault(prepared):
             raise UserError(
-                f"{self.title} in {self.dtype} on {self.device} is off: cosine {cosine:.4f} to"
-                f" plain fp32, not {least}; set features.dtype (--dtype) to float32, or"
-                " features.device to cpu"
+                f"{self.title} in {self.dtype} on {self.device} is off: {off}; set features.dtype"
+                " (--dtype) to float32, or features.device to cpu"
             )
+        wait = torch.cuda.synchronize if self.gpu else _nothing
+        self.network, self.changes = faster(prepared, tries, trial, fault, wait)
         log.info(
-            "%s in %s on %s: cosine %.6f to plain fp32", self.title, self.dtype, self.device, cosine
+            "%s in %s on %s: cosine %.6f to plain fp32; %s",
+            self.title,
+            self.dtype,
+            self.device,
+            cosine(self.network),
+            ", ".join(self.changes) or "as it is",
         )
 
 
@@ -178,6 +212,10 @@ def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extra
     if device.type == "cpu" and dtype is not torch.float16 and cpu_has_onednn():
         fuse(copy)
     return copy.to(device)
+
+
+def _nothing() -> None:
+    """A CPU is through when it returns."""
 
 
 def _fold(module: nn.Module) -> None:

@@ -27,12 +27,15 @@ class Extractor(nn.Module):
     ):
         super().__init__()
         self.net, self.scale, self.shape = net, scale, shape
+        self.spare = 0
+        """Channels of zeros behind RGB, for a first convolution that was made to take them."""
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def normalise(self, rows: Tensor) -> Tensor:
         """uint8 [B, ..., 3] to float32 [B, 3, ...]: (x / scale - mean) / (std + 1e-8)."""
-        x = (rows.float() / self.scale - self.mean) / (self.std + 1e-8)
+        x = rows.to(torch.float32, copy=True)
+        x = (x.div_(self.scale).sub_(self.mean)).div_(self.std + 1e-8)
         return x.movedim(-1, 1)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -40,6 +43,8 @@ class Extractor(nn.Module):
         if self.shape and rows.shape[1:] != self.shape:
             raise ValueError(f"rows of shape {tuple(rows.shape[1:])}, not {self.shape}")
         x = self.normalise(rows).to(next(self.net.parameters()).dtype)
+        if self.spare:
+            x = nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, self.spare))
         for name in TRUNK:
             x = getattr(self.net, name)(x)
         return x.mean(dim=tuple(range(2, x.ndim)), dtype=torch.float32)

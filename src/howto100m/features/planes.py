@@ -49,12 +49,14 @@ def _colours(y: Tensor, u: Tensor, v: Tensor, planes: Planes) -> Tensor:
 
 def _scale(part: Tensor, planes: Planes, sampling: Sampling, step: int) -> Tensor:
     """A plane's window [N, h, w], of half the size where `step` is 2, to the crop [N, h', w']."""
-    down, across = _filters(planes, sampling, step)
-    return down.to(part.device) @ part @ across.to(part.device).T
+    down, across = _filters(planes, sampling, step, part.device)
+    return down @ part @ across.T
 
 
 @lru_cache(maxsize=64)
-def _filters(planes: Planes, sampling: Sampling, step: int) -> tuple[Tensor, Tensor]:
+def _filters(
+    planes: Planes, sampling: Sampling, step: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The weights of a plane's lines and columns in the crop's, [h', h] and [w', w].
 
     As swscale's for rgb24: colour is scaled to every line, but to every second column where
@@ -69,7 +71,8 @@ def _filters(planes: Planes, sampling: Sampling, step: int) -> tuple[Tensor, Ten
     if sampling.crop:
         x, y = crop_offset((width, height), sampling.size)
         columns, lines = columns[x : x + sampling.size], lines[y : y + sampling.size]
-    return torch.from_numpy(lines.copy()), torch.from_numpy(columns.copy())
+    lines, columns = lines.copy(), columns.copy()
+    return torch.from_numpy(lines).to(device), torch.from_numpy(columns).to(device)
 
 
 def bicubic(source: int, target: int) -> npt.NDArray[np.float32]:

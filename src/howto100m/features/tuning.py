@@ -1,0 +1,252 @@
+"""Changes to a network that leave its vectors as they are, and may make it faster on a device.
+
+What is faster differs from device to device, and between versions of its libraries: so each change
+is tried at the start, and kept where it is measured to be faster there.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from howto100m.features.fused import fuse_by_cudnn
+from howto100m.features.networks import Extractor
+
+log = logging.getLogger(__name__)
+
+Run = Callable[[Tensor], Tensor]
+"""Rows [B, ...] to vectors float32 [B, 2048]."""
+
+TUNES = ("none", "quick", "full")
+"""How much is tried: `full` is `quick` and PyTorch's compiler, which takes minutes."""
+CHANNELS = 8
+"""Of the first convolution's input, and a multiple of it elsewhere: what tensor cores take."""
+GROUP = 32
+"""Channels that a group holds at least once groups are merged."""
+ROUNDS, BATCHES = 5, 4
+"""A rate is the median of so many rounds of so many batches."""
+GRAPHS = 8
+"""Shapes of rows that are recorded; others run as they are."""
+
+
+class Kind(Enum):
+    """What a change is made of, and goes on with."""
+
+    EDIT = auto()
+    """Of the network's layers; the next change starts from them."""
+    FORM = auto()
+    """Of the network, into something that has no layers to edit; one form at most is kept."""
+    WRAP = auto()
+    """Of whatever is the best so far."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A way to make a network faster: a new one of its own from the one given.
+
+    It is kept where its rate is at least `gain` times the best rate without it.
+    """
+
+    name: str
+    kind: Kind
+    apply: Callable[[Any], Run]
+    gain: float = 1.02
+
+
+def changes(tune: str, device: torch.device, dtype: torch.dtype, batch_size: int) -> list[Change]:
+    """What is worth a try, in order; nothing on a CPU, for which `ready` does what pays."""
+    if tune == "none" or device.type != "cuda":
+        return []
+    found = [
+        Change(edit.__name__.replace("_", " "), Kind.EDIT, partial(edited, edit=edit))
+        for edit in (channels_first, merge_groups, pad_channels)
+    ]
+    if dtype is not torch.float16:
+        found.append(Change("fuse by cudnn", Kind.FORM, partial(edited, edit=fuse_by_cudnn)))
+    if tune == "full":
+        found.append(Change("compile", Kind.FORM, partial(compiled, batch_size=batch_size)))
+    # A recorded batch costs the thread that feeds the GPU next to nothing: worth it at par.
+    found.append(Change("record", Kind.WRAP, partial(Recorded, batch_size=batch_size), 0.98))
+    return found
+
+
+def faster(
+    network: Extractor,
+    tries: list[Change],
+    trial: Tensor,
+    check: Callable[[Run], str],
+    wait: Callable[[], None],
+) -> tuple[Run, list[str]]:
+    """The network with the changes that pay, and their names.
+
+    `trial` are rows of a full batch on the device, `check` says what is wrong with a network's
+    vectors, `wait` returns once the device is through. A change that cannot be made on this device
+    is told in the log, like one that is slower.
+    """
+    best: Run = network
+    kept: list[Change] = []
+    if not tries:
+        return best, []
+    most = rate(best, trial, wait)
+    log.info("%.1f rows/s as it is", most)
+    for change in tries:
+        try:
+            run = change.apply(best if change.kind is Kind.WRAP else network)
+            if fault := check(run):
+                log.warning("%s: %s", change.name, fault)
+                continue
+            reached = rate(run, trial, wait)
+        except RuntimeError as error:
+            log.warning("%s cannot be had here: %s", change.name, str(error).splitlines()[0])
+            continue
+        better = reached >= change.gain * most
+        log.info("%.1f rows/s with %s%s", reached, change.name, ", kept" if better else "")
+        if better:
+            best, most = run, reached
+            if isinstance(run, Extractor) and change.kind is Kind.EDIT:
+                network = run
+            replaced = Kind.FORM if change.kind is Kind.FORM else None
+            kept = [x for x in kept if x.kind is not replaced] + [change]
+    return best, [change.name for change in kept]
+
+
+@torch.inference_mode()
+def rate(run: Run, rows: Tensor, wait: Callable[[], None]) -> float:
+    """Rows a second through a network that is warm."""
+    for _ in range(2):
+        run(rows)
+    took = []
+    for _ in range(ROUNDS):
+        wait()
+        started = time.perf_counter()
+        for _ in range(BATCHES):
+            run(rows)
+        wait()
+        took.append(time.perf_counter() - started)
+    return BATCHES * len(rows) / median(took)
+
+
+def edited(network: Extractor, edit: Callable[[Extractor], None]) -> Extractor:
+    """A copy with other layers."""
+    copy = deepcopy(network)
+    edit(copy)
+    return copy
+
+
+def channels_first(network: Extractor) -> None:
+    """Lay out convolutions' weights, and with them all maps, as PyTorch does by default."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            layer.to(memory_format=torch.contiguous_format)
+
+
+def merge_groups(network: Extractor) -> None:
+    """Make fewer groups of a grouped convolution, each with weights of 0 between its parts.
+
+    More multiplications, but of a size that tensor cores take.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.groups > 1:
+            outputs, inputs, *size = layer.weight.shape
+            parts = min(layer.groups, -(-GROUP // inputs))
+            if layer.groups % parts:
+                continue
+            whole = layer.weight.new_zeros(outputs, parts * inputs, *size)
+            per_group = outputs // layer.groups
+            for group in range(layer.groups):
+                rows = slice(group * per_group, (group + 1) * per_group)
+                first = group % parts * inputs
+                whole[rows, first : first + inputs] = layer.weight[rows]
+            layer.groups //= parts
+            layer.weight = _like(layer.weight, whole)
+
+
+def pad_channels(network: Extractor) -> None:
+    """Give the first convolution channels of zeros behind RGB."""
+    conv = network.net.conv1
+    if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels % CHANNELS:
+        network.spare = -conv.in_channels % CHANNELS
+        around = (0, 0) * (conv.weight.ndim - 2)
+        conv.weight = _like(
+            conv.weight, nn.functional.pad(conv.weight, (*around, 0, network.spare))
+        )
+        conv.in_channels += network.spare
+
+
+def _like(old: Tensor, new: Tensor) -> nn.Parameter:
+    """New weights in the old ones' layout."""
+    last = torch.channels_last if old.ndim == 4 else torch.channels_last_3d
+    layout = last if old.is_contiguous(memory_format=last) else torch.contiguous_format
+    return nn.Parameter(new.contiguous(memory_format=layout), requires_grad=False)
+
+
+def compiled(run: Run, batch_size: int) -> Run:
+    """By PyTorch's compiler: minutes at the start, and again for the second shape of rows.
+
+    A batch that is not full runs as it is.
+    """
+    fast = torch.compile(run)
+    return lambda rows: fast(rows) if len(rows) == batch_size else run(rows)
+
+
+Graph = tuple[Tensor, Callable[[], None], Tensor]
+"""Where a batch's rows go, what then runs the network, and where its vectors come."""
+
+
+class Recorded:
+    """A network as CUDA graphs: a batch is one call to the driver in place of hundreds.
+
+    A shape of rows is recorded when a second full batch has it. Graphs share the memory for what
+    lies between rows and vectors, for they run one after the other on one stream.
+    """
+
+    def __init__(
+        self, run: Run, batch_size: int, record: Callable[[Run, Tensor], Graph] | None = None
+    ):
+        self.run, self.batch_size = run, batch_size
+        self.record = record or CudaRecorder()
+        self.seen: Counter[tuple[torch.Size, torch.dtype]] = Counter()
+        self.graphs: dict[tuple[torch.Size, torch.dtype], Graph] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """As the network."""
+        key = rows.shape, rows.dtype
+        if key not in self.graphs:
+            self.seen[key] += len(rows) == self.batch_size
+            if self.seen[key] < 2 or len(self.graphs) == GRAPHS:
+                return self.run(rows)
+            self.graphs[key] = self.record(self.run, rows)
+        taken, replay, given = self.graphs[key]
+        taken.copy_(rows)
+        replay()
+        return given.clone()
+
+
+class CudaRecorder:
+    """Records what a network does with rows, on the current GPU."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, run: Run, rows: Tensor) -> Graph:
+        """Run it until its libraries have chosen their kernels, then once for the record."""
+        taken = rows.clone()
+        aside, here = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                run(taken)
+        here.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            given = run(taken)
+        return taken, graph.replay, given

@@ -1,0 +1,448 @@
+"""What a GPU is asked to do, without one: each step on its device, in the right order.
+
+Tensors that have a device and a shape but no numbers show that nothing on a GPU meets something
+that is not there; stand-ins for streams and graphs, on the CPU, show the numbers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensor, FakeTensorMode
+
+from howto100m.features import resnet152, resnext101
+from howto100m.features.fused import fuse_by_cudnn
+from howto100m.features.inference import Runner, ready
+from howto100m.features.networks import TRUNK, Extractor
+from howto100m.features.planes import to_rgb
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Planes, Sampling
+from howto100m.features.tuning import (
+    GRAPHS,
+    Change,
+    Graph,
+    Kind,
+    Recorded,
+    Run,
+    changes,
+    channels_first,
+    compiled,
+    edited,
+    faster,
+    merge_groups,
+    pad_channels,
+)
+from howto100m.kinds import UserError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+LITTLE = Sampling(rate=1, size=32, crop=True, group=1)
+
+
+class Bottleneck(nn.Module):
+    """As both networks' blocks, with two groups of four channels."""
+
+    def __init__(self, dims: int, project: bool):
+        super().__init__()
+        conv: Any = nn.Conv2d if dims == 2 else nn.Conv3d
+        self.conv1, self.bn1 = conv(8, 8, 1), nn.Identity()
+        self.conv2, self.bn2 = conv(8, 8, 3, 1, 1, groups=2), nn.Identity()
+        self.conv3, self.bn3 = conv(8, 8, 1), nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Sequential(conv(8, 8, 1), nn.Identity()) if project else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def little(dims: int = 2) -> Extractor:
+    """A network of the same build as both, that takes no time."""
+    torch.manual_seed(0)
+    net = nn.Module()
+    conv: Any = nn.Conv2d if dims == 2 else nn.Conv3d
+    for name in TRUNK:
+        net.add_module(name, nn.Identity())
+    net.conv1 = conv(3, 8, 3, 2, 1)
+    net.relu = nn.ReLU(inplace=True)
+    net.layer1 = nn.Sequential(Bottleneck(dims, True), Bottleneck(dims, False))
+    return Extractor(net, (100.0, 110.0, 120.0), (50.0, 50.0, 50.0)).eval()
+
+
+def little_rows(number: int, dims: int = 2, size: int = 32) -> Tensor:
+    shape = (number, *([4] if dims == 3 else []), size, size, 3)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+def moved(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
+    """A module whose parameters and buffers are a GPU's, without their numbers."""
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    held[name] = FakeTensor(mode, tensor.detach().to("meta"), CUDA)  # type: ignore
+    return module
+
+
+@contextmanager
+def numberless() -> Iterator[FakeTensorMode]:
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
+        yield mode
+
+
+def as_they_are(_: Extractor) -> None: ...
+
+
+@pytest.mark.parametrize("edit", [as_they_are, merge_groups, pad_channels, channels_first])
+@pytest.mark.parametrize(
+    ("build", "shape"), [(resnet152.build, (224, 298)), (resnext101.build, (16, 112, 112))]
+)
+def test_both_networks_stay_on_the_gpu(
+    build: Callable[[], Extractor], shape: tuple[int, ...], edit: Callable[[Extractor], None]
+) -> None:
+    network = ready(build().eval(), CPU, torch.float16)
+    edit(network)
+    with numberless() as mode:
+        moved(network, mode)
+        for dtype in (torch.uint8, torch.float32):
+            vectors = network(torch.empty((2, *shape, 3), dtype=dtype, device=CUDA))
+            assert (vectors.device, vectors.dtype) == (CUDA, torch.float32)
+            assert vectors.shape == (2, 2048)
+
+
+@pytest.mark.parametrize("sampling", [FRAMES_2D, CLIPS_3D])
+def test_planes_become_rgb_on_the_gpu(sampling: Sampling) -> None:
+    planes = Planes((640, 360), (140, 0, 360, 360), "bt709", False)
+    group = [sampling.group] if sampling.group > 1 else []
+    with numberless():
+        rows = torch.empty((2, *group, planes.bytes), dtype=torch.uint8, device=CUDA)
+        assert to_rgb(rows, planes, sampling).device == CUDA
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("edit", [merge_groups, pad_channels, channels_first])
+def test_edits_leave_the_vectors_as_they_are(dims: int, edit: Callable[[Extractor], None]) -> None:
+    network = little(dims).double()
+    changed = edited(network, edit)
+    rows = little_rows(2, dims)
+    torch.testing.assert_close(changed(rows), network(rows))
+    assert network.spare == 0 and network.net.layer1[0].conv2.groups == 2
+
+
+def test_groups_are_merged_to_a_tensor_cores_size() -> None:
+    network = resnext101.build()
+    before = network.net.layer1[0].conv2.weight
+    merge_groups(network)
+    blocks = [getattr(network.net, f"layer{level}")[0] for level in (1, 2, 3, 4)]
+    assert [block.conv2.groups for block in blocks] == [4, 8, 16, 32]
+    assert {block.conv2.weight.shape[1] for block in blocks} == {32}
+    after = blocks[0].conv2.weight
+    assert int((after != 0).sum()) == before.numel()
+    pad_channels(network)
+    assert network.net.conv1.weight.shape[1] == 8 and network.spare == 5
+
+
+def named(op: Any, does: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A stand-in for an operation that takes its arguments by place, as PyTorch declares them."""
+    names = [argument.name for argument in op.default._schema.arguments]
+    return lambda *given: does(**dict(zip(names, given, strict=True)))
+
+
+def convolve(
+    self: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Tensor:
+    run = torch.conv2d if weight.ndim == 4 else torch.conv3d
+    return run(self, weight, bias, stride, padding, dilation, groups)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_cudnn_is_asked_for_the_same_blocks(dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def relu(**given: Any) -> Tensor:
+        asked.append("relu")
+        return convolve(**given).relu()
+
+    def add_relu(z: Tensor, alpha: float, **given: Any) -> Tensor:
+        asked.append("add")
+        return (convolve(**given) + alpha * z).relu()
+
+    ops = torch.ops.aten
+    monkeypatch.setattr(torch, "cudnn_convolution_relu", named(ops.cudnn_convolution_relu, relu))
+    monkeypatch.setattr(
+        torch, "cudnn_convolution_add_relu", named(ops.cudnn_convolution_add_relu, add_relu)
+    )
+    network = little(dims).double()
+    changed = edited(network, fuse_by_cudnn)
+    rows = little_rows(2, dims)
+    torch.testing.assert_close(changed(rows), network(rows))
+    assert asked == ["relu", "add"] * 2, "grouped convolutions, and the first, are PyTorch's"
+
+
+class Tried:
+    """Changes of made-up rates; what each was made of."""
+
+    def __init__(self, network: Extractor):
+        self.names: dict[Any, str] = {network: "plain"}
+        self.rates: dict[Any, float] = {network: 10.0}
+        self.wrong: list[Any] = []
+
+    def change(self, name: str, kind: Kind, rate: float, gain: float = 1.02) -> Change:
+        def apply(run: Any) -> Run:
+            fast: Run = deepcopy(run) if kind is Kind.EDIT else partial(run)
+            self.names[fast], self.rates[fast] = f"{self.names[run]} > {name}", rate
+            if name == "wrong":
+                self.wrong.append(fast)
+            return fast
+
+        return Change(name, kind, apply, gain)
+
+
+def fails(run: Run) -> Run:
+    raise RuntimeError("no such kernel\nand much more")
+
+
+def test_what_is_faster_is_kept_and_what_is_off_or_fails_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = little()
+    tried = Tried(network)
+    monkeypatch.setattr("howto100m.features.tuning.rate", lambda run, rows, wait: tried.rates[run])
+    tries = [
+        tried.change("slower", Kind.EDIT, 9.0),
+        tried.change("edit", Kind.EDIT, 20.0),
+        Change("impossible", Kind.EDIT, fails),
+        tried.change("wrong", Kind.EDIT, 100.0),
+        tried.change("hardly", Kind.EDIT, 20.3),
+        tried.change("form", Kind.FORM, 30.0),
+        tried.change("other form", Kind.FORM, 40.0),
+        tried.change("slow form", Kind.FORM, 35.0),
+        tried.change("wrap", Kind.WRAP, 39.5, gain=0.98),
+    ]
+    with caplog.at_level("INFO"):
+        best, kept = faster(
+            network,
+            tries,
+            little_rows(2),
+            lambda run: "cosine 0.5" if run in tried.wrong else "",
+            lambda: None,
+        )
+    assert kept == ["edit", "other form", "wrap"]
+    assert tried.names[best] == "plain > edit > other form > wrap"
+    assert "impossible cannot be had here: no such kernel" in caplog.text
+    assert "much more" not in caplog.text
+    assert "wrong: cosine 0.5" in caplog.text
+    assert "9.0 rows/s with slower\n" in caplog.text
+
+
+def test_what_is_tried_where() -> None:
+    def names(tune: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> list[str]:
+        return [change.name for change in changes(tune, device, dtype, 32)]
+
+    edits = ["channels first", "merge groups", "pad channels"]
+    assert names("quick", CUDA) == [*edits, "fuse by cudnn", "record"]
+    assert names("full", CUDA) == [*edits, "fuse by cudnn", "compile", "record"]
+    assert names("quick", CUDA, torch.float16) == [*edits, "record"], "ReLU would hide overflow"
+    assert not names("none", CUDA) and not names("full", CPU)
+
+
+class Recorder:
+    """A stand-in for CUDA graphs: runs the network anew, from one place into another."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, run: Run, rows: Tensor) -> Graph:
+        self.shapes.append(tuple(rows.shape))
+        taken, given = rows.clone().zero_(), run(rows).zero_()
+
+        def replay() -> None:
+            given.copy_(run(taken))
+
+        return taken, replay, given
+
+
+def test_full_batches_of_a_shape_that_comes_again_are_recorded() -> None:
+    network, recorder = little(), Recorder()
+    recorded = Recorded(network, 3, recorder)
+    batches = [little_rows(3), little_rows(3).flip(0), 255 - little_rows(3), little_rows(2)]
+    with torch.inference_mode():
+        vectors = [recorded(rows) for rows in batches]
+        for got, rows in zip(vectors, batches, strict=True):
+            torch.testing.assert_close(got, network(rows))
+        recorded(little_rows(2))
+        assert recorder.shapes == [(3, 32, 32, 3)], "at the second full batch, once"
+        for size in range(40, 40 + 2 * GRAPHS):
+            for _ in range(2):
+                rows = little_rows(3, size=size)
+                torch.testing.assert_close(recorded(rows), network(rows))
+    assert len(recorder.shapes) == GRAPHS, "memory for graphs is bounded"
+
+
+def test_batches_that_are_not_full_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def compile_it(run: Run) -> Run:
+        def fast(rows: Tensor) -> Tensor:
+            sizes.append(len(rows))
+            return run(rows)
+
+        return fast
+
+    monkeypatch.setattr(torch, "compile", compile_it)
+    run = compiled(little(), 3)
+    for number in (3, 1, 3, 2):
+        assert len(run(little_rows(number))) == number
+    assert sizes == [3, 3]
+
+
+class Clock:
+    """Stand-ins for CUDA's streams and events, that note what is done in which order."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.stream = "main"
+
+    def event(self, enable_timing: bool = False, blocking: bool = False) -> "Clock.Event":
+        assert enable_timing and blocking
+        return Clock.Event(self)
+
+    class Event:
+        def __init__(self, clock: "Clock"):
+            self.clock = clock
+
+        def record(self, stream: Any = None) -> None:
+            self.at = len(self.clock.notes)
+            self.clock.notes.append(f"mark on {stream.name if stream else self.clock.stream}")
+
+        def synchronize(self) -> None:
+            self.clock.notes.append("wait")
+
+        def elapsed_time(self, later: "Clock.Event") -> float:
+            assert later.at > self.at
+            return 1000.0
+
+    class Stream:
+        def __init__(self, clock: "Clock", name: str):
+            self.clock, self.name = clock, name
+
+        def wait_stream(self, other: "Clock.Stream") -> None:
+            self.clock.notes.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def on(self, stream: "Clock.Stream") -> Iterator[None]:
+        before, self.stream = self.stream, stream.name
+        yield
+        self.stream = before
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """PyTorch's CUDA, on the CPU: a device that says it is a GPU."""
+    clock = Clock()
+    side, main = Clock.Stream(clock, "copies"), Clock.Stream(clock, "main")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device=None: side)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: main)
+    monkeypatch.setattr(torch.cuda, "stream", clock.on)
+    monkeypatch.setattr(torch.cuda, "Event", clock.event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: None)
+    real_to, real_empty = Tensor.to, torch.empty
+
+    def to(tensor: Tensor, *where: Any, **how: Any) -> Tensor:
+        device = where and isinstance(where[0], torch.device) and where[0].type == "cuda"
+        if device or where[:1] == ("cpu",):
+            clock.notes.append(f"copy on {clock.stream}" if device else "fetch")
+            return real_to(tensor, CPU, copy=True)
+        return real_to(tensor, *where, **how)
+
+    def empty(*size: Any, pin_memory: bool = False, **how: Any) -> Tensor:
+        assert pin_memory or how.get("dtype") is not torch.uint8, "copied while others work"
+        return real_empty(*size, **how)
+
+    monkeypatch.setattr(Tensor, "to", to)
+    monkeypatch.setattr("howto100m.features.inference.torch.empty", empty)
+    monkeypatch.setattr(nn.Module, "to", lambda module, *where, **how: module)
+    return clock
+
+
+def sent(runner: Runner, rows: Sequence[Tensor]) -> list[Any]:
+    works = []
+    for batch in rows:
+        room = runner.room(batch.shape[1:])
+        room[: len(batch)] = batch
+        works.append((room, runner.begin(room[: len(batch)])))
+    vectors = []
+    for room, work in works:
+        vectors.append(work.result())
+        runner.give_back(room)
+    return vectors
+
+
+def test_a_gpu_works_on_batches_while_the_next_are_copied(clock: Clock) -> None:
+    network = little()
+    with torch.inference_mode():
+        runner = Runner(network, "Little", LITTLE, CUDA, torch.float32, 4)
+        clock.notes.clear()
+        batches = [little_rows(4), little_rows(4).flip(0), little_rows(2)]
+        vectors = sent(runner, batches)
+        for got, rows in zip(vectors, batches, strict=True):
+            torch.testing.assert_close(torch.from_numpy(got), network(rows))
+    one = ["mark on copies", "copy on copies", "mark on copies", "main waits for copies"]
+    one += ["mark on main", "fetch", "mark on main"]
+    assert clock.notes == one * 3 + ["wait"] * 3, "no batch waits for one that came later"
+    assert (runner.rows, runner.copying, runner.seconds) == (10, 3.0, 3.0)
+
+
+def test_memory_for_batches_is_used_again(clock: Clock) -> None:
+    runner = Runner(little(), "Little", LITTLE, CUDA, torch.float32, 4)
+    rooms = {size: runner.room((size, size, 3)) for size in range(8, 13)}
+    for room in rooms.values():
+        runner.give_back(room)
+    assert runner.room((12, 12, 3)) is rooms[12]
+    assert runner.room((12, 12, 3)) is not rooms[12], "it is taken"
+    assert runner.room((10, 10, 3)) is rooms[10]
+    assert runner.room((8, 8, 3)) is not rooms[8], "a few shapes are kept, the last ones"
+
+
+def test_a_gpu_whose_kernels_are_off_is_refused(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the full batch, one vector that is off is enough."""
+
+    def off(network: Extractor, device: torch.device, dtype: torch.dtype) -> Run:
+        def run(rows: Tensor) -> Tensor:
+            vectors = network(rows)
+            vectors[-1] = vectors[-1].flip(0) if len(rows) == 4 else vectors[-1]
+            return vectors
+
+        return run
+
+    monkeypatch.setattr("howto100m.features.inference.ready", off)
+    with pytest.raises(UserError, match=r"Little in torch.float32 on cuda:0 is off: cosine"):
+        Runner(little(), "Little", LITTLE, CUDA, torch.float32, 4)
+
+
+def test_a_gpu_is_tuned_by_all_that_works(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cuDNN and CUDA graphs refuse, as here where there is no GPU, is told and left out."""
+    with caplog.at_level("INFO"):
+        runner = Runner(little(), "Little", LITTLE, CUDA, torch.float32, 4, "quick")
+    assert "fuse by cudnn cannot be had here" in caplog.text
+    assert "record cannot be had here" in caplog.text
+    assert set(runner.changes) <= {"channels first", "merge groups", "pad channels"}
+    np.testing.assert_allclose(
+        sent(runner, [little_rows(4)])[0], little()(little_rows(4)).detach(), rtol=1e-4
+    )
