@@ -1,13 +1,15 @@
-"""The whole features stage beside a plain run of the official kind: speed, memory, cosines.
+"""The whole features stage beside a plain run of the official kind, and beside what limits it.
 
-    .venv/bin/python benchmarks/features.py /tmp/features --ways plain exact fast
+    .venv/bin/python benchmarks/features.py /tmp/features
     .venv/bin/python benchmarks/features.py /tmp/features --seconds 2000 --videos 1 --ways exact
+    .venv/bin/python benchmarks/features.py /tmp/features --device cuda --videos 64 --tune full
 
 plain: for each network a pass of ffmpeg over each video, all frames in memory, float32, batches of
-one video. exact, fast: `howto100m extract` in these modes. compile, graphs: exact, with PyTorch's
-compiler on both networks, the latter with CUDA graphs. Weights are random ones unless given.
-Processor time is that of all processes; memory is what they hold at most beyond what they hold
-once the networks are loaded, what they share counted once.
+one video. exact, fast: `howto100m extract` in these modes. Their limits: networks, on batches that
+lie on the device; decode-exact and decode-fast, the stage without its networks. Weights are random
+ones unless given. Processor time is that of all processes; memory is what they hold at most beyond
+what they hold once the networks are loaded, what they share counted once; feeds, how many times
+real time the one thread that hands rows on could serve, where it does not compute.
 """
 
 import argparse
@@ -17,7 +19,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,12 @@ from howto100m.features import resnet152, resnext101
 from howto100m.features.decode import probe
 from howto100m.features.engine import NETWORKS, Engine, Settings, Video
 from howto100m.features.sampling import Sampling, crop_offset, scaled_size
+from howto100m.features.tuning import TUNES, rate
 from howto100m.features.weights import make_weights
 
 HOURS_OF_HOWTO100M = 134_472
-WAYS = ("plain", "exact", "fast", "compile", "graphs")
-COMPILED = {"compile": "default", "graphs": "reduce-overhead"}
+LIMITS = ("networks", "decode-exact", "decode-fast")
+WAYS = ("plain", "exact", "fast", *LIMITS)
 Vectors = dict[str, np.ndarray[Any, Any]]
 
 
@@ -102,11 +107,7 @@ def plain(weights: dict[str, Path], paths: list[Path], device: str) -> Callable[
     return run
 
 
-def ours(weights: dict[str, Path], paths: list[Path], settings: Settings, way: str) -> Any:
-    engine = Engine(weights, settings)
-    for runner in engine.runners if way in COMPILED else []:
-        runner.network.compile(mode=COMPILED[way])
-
+def ours(engine: Engine, paths: list[Path], way: str) -> Callable[[], Vectors]:
     def run() -> Vectors:
         found = {}
         for video in engine.vectors_of([Video(path.stem, path) for path in paths]):
@@ -120,26 +121,57 @@ def ours(weights: dict[str, Path], paths: list[Path], settings: Settings, way: s
     return run
 
 
+def without_networks(engine: Engine) -> Engine:
+    for runner in engine.runners:
+        vectors = torch.ones(runner.batch_size, 2048)
+        runner._run = lambda rows, _, given=vectors: given[: len(rows)]  # type: ignore
+    return engine
+
+
+def networks_alone(engine: Engine) -> float:
+    """Seconds on the clock that the networks take for a second of video, 640 x 360."""
+    seconds = 0.0
+    for runner in engine.runners:
+        sampling = runner.sampling
+        width, height = (sampling.size,) * 2 if sampling.crop else scaled_size(640, 360, 224)
+        group = [sampling.group] if sampling.group > 1 else []
+        shape = runner.batch_size, *group, height, width, 3
+        rows = torch.randint(0, 256, shape, dtype=torch.uint8).to(runner.device)
+        wait = torch.cuda.synchronize if runner.gpu else lambda: None
+        seconds += sampling.rows_per_second / rate(runner.network, rows, wait)
+    return seconds
+
+
 def child(arguments: argparse.Namespace, way: str, weights: dict[str, Path]) -> None:
     paths = sorted(arguments.folder.glob(f"video{arguments.seconds}-*.mp4"))[: arguments.videos]
     torch.set_num_threads(arguments.workers)
+    length = arguments.seconds * arguments.videos
     if way == "plain":
         run = plain(weights, paths, arguments.device)
     else:
         settings = Settings(
-            mode="fast" if way == "fast" else "exact",
+            mode=way.removeprefix("decode-").replace("networks", "exact"),
             device=arguments.device,
             dtype=arguments.dtype,
+            batch_size=arguments.batch_size,
             workers=arguments.workers,
+            tune="none" if way.startswith("decode") else arguments.tune,
         )
-        run = ours(weights, paths, settings, way)
+        engine = Engine(weights, settings)
+        run = ours(without_networks(engine) if way in LIMITS else engine, paths, way)
     networks, memory = Memory.now(), Memory()
     memory.thread.start()
     found: Vectors = {}
-    processor, clock = seconds_of(lambda: found.update(run()))
+    if way == "networks":
+        clock = processor = thread = length * networks_alone(engine)
+    else:
+        thread = time.thread_time()
+        processor, clock = seconds_of(lambda: found.update(run()))
+        thread = time.thread_time() - thread
     memory.stopped.set()
     np.savez(arguments.folder / f"{way}.npz", **found)  # type: ignore[arg-type]
-    result = {"processor": processor, "clock": clock, "memory": memory.most - networks}
+    held = memory.most - networks
+    result = {"processor": processor, "clock": clock, "memory": held, "thread": thread}
     (arguments.folder / f"{way}.json").write_text(json.dumps(result))
 
 
@@ -160,12 +192,14 @@ def least_cosines(folder: Path, way: str, against: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["plain", "exact", "fast"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--videos", type=int, default=2)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--tune", default="quick", choices=TUNES)
     parser.add_argument("--resnet152", type=Path)
     parser.add_argument("--resnext101", type=Path)
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
@@ -180,8 +214,11 @@ def main() -> None:
         child(arguments, arguments.child, weights)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(arguments.videos):
-        make_video(folder / f"video{arguments.seconds}-{number}.mp4", arguments.seconds)
+    names = [folder / f"video{arguments.seconds}-{n:03}.mp4" for n in range(arguments.videos)]
+    make_video(names[0], arguments.seconds)
+    for path in names[1:]:
+        if not path.exists():
+            path.hardlink_to(names[0])
     for network, path in zip(("resnet152", "resnext101"), weights.values(), strict=True):
         if not path.exists():
             make_weights(network, sorted(folder.glob("video*.mp4"))[:2], 1, path)
@@ -190,23 +227,46 @@ def main() -> None:
     results = {w: json.loads((folder / f"{w}.json").read_text()) for w in arguments.ways}
     length = arguments.videos * arguments.seconds
     first = results[arguments.ways[0]]
-    print(f"{arguments.videos} videos of {arguments.seconds} s, {arguments.workers} workers\n")
+    print(f"{arguments.videos} videos of {arguments.seconds} s, {arguments.workers} workers")
+    print(f"{described(arguments.device)}\n")
     print(
-        "| way | s | ratio | processor s | ratio | times real time | MiB beyond the networks"
-        f" | least cosine to {arguments.ways[0]}, 2D 3D |\n|---|---|---|---|---|---|---|---|"
+        "| way | s | ratio | processor s | ratio | times real time | feeds"
+        f" | MiB beyond the networks | least cosine to {arguments.ways[0]}, 2D 3D |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     for way, got in results.items():
         clock, processor = (f"{first[k] / got[k]:.2f}" for k in ("clock", "processor"))
-        cosine = least_cosines(folder, way, arguments.ways[0])
+        feeds = (
+            f"{length / got['thread']:.0f}"
+            if way in LIMITS[1:] or arguments.device == "cuda"
+            else "-"
+        )
+        cosine = "-" if way in LIMITS else least_cosines(folder, way, arguments.ways[0])
         print(
             f"| {way} | {got['clock']:.1f} | {clock} | {got['processor']:.1f} | {processor}"
-            f" | {length / got['clock']:.2f} | {got['memory']:.0f} | {cosine} |"
+            f" | {length / got['clock']:.2f} | {feeds} | {got['memory']:.0f} | {cosine} |"
         )
-    if arguments.device == "cuda":
-        best = length / min(got["clock"] for got in results.values())
-        print(
-            f"\nall of HowTo100M: {HOURS_OF_HOWTO100M / best:.0f} GPU-hours; {best:.0f} h an hour"
-        )
+    for way in {"exact", "fast"} & results.keys():
+        limits = {name: results[name]["clock"] for name in LIMITS if name in results}
+        limits = {name: x for name, x in limits.items() if name in ("networks", f"decode-{way}")}
+        speed = length / results[way]["clock"]
+        print(f"\n{way}: all of HowTo100M takes {HOURS_OF_HOWTO100M / speed:.0f} hours so.")
+        if limits:
+            narrowest = max(limits, key=lambda name: limits[name])
+            share = limits[narrowest] / results[way]["clock"]
+            print(f"The bottleneck is {narrowest}: the stage reaches {share:.0%} of it alone.")
+        if "networks" in limits:
+            print(f"The device computes {limits['networks'] / results[way]['clock']:.0%} of it.")
+
+
+def described(device: str) -> str:
+    """The date, the device and the versions."""
+    parts = [f"{datetime.now(UTC):%Y-%m-%d}", f"PyTorch {torch.__version__}"]
+    if device == "cuda":
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        parts.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        parts.append(f"cuDNN {torch.backends.cudnn.version()}")  # type: ignore[no-untyped-call]
+    return ", ".join(part.strip() for part in parts)
 
 
 if __name__ == "__main__":
