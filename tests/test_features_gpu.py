@@ -1,8 +1,4 @@
-"""What a GPU is asked to do, without one: each step on its device, in the right order.
-
-Tensors that have a device and a shape but no numbers show that nothing on a GPU meets something
-that is not there; stand-ins for streams and graphs, on the CPU, show the numbers.
-"""
+"""What the features stage asks of a GPU, without one: all on its device, in the right order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensor, FakeTensorMode
 
 from howto100m.features import resnet152, resnext101
 from howto100m.features.fused import fuse_by_cudnn
@@ -38,8 +33,9 @@ from howto100m.features.tuning import (
     pad_channels,
 )
 from howto100m.kinds import UserError
+from numberless import CUDA, moved, numberless
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+CPU = torch.device("cpu")
 LITTLE = Sampling(rate=1, size=32, crop=True, group=1)
 
 
@@ -77,22 +73,6 @@ def little(dims: int = 2) -> Extractor:
 def little_rows(number: int, dims: int = 2, size: int = 32) -> Tensor:
     shape = (number, *([4] if dims == 3 else []), size, size, 3)
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
-
-
-def moved(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A module whose parameters and buffers are a GPU's, without their numbers."""
-    for part in module.modules():
-        for held in (part._parameters, part._buffers):
-            for name, tensor in held.items():
-                if tensor is not None:
-                    held[name] = FakeTensor(mode, tensor.detach().to("meta"), CUDA)  # type: ignore
-    return module
-
-
-@contextmanager
-def numberless() -> Iterator[FakeTensorMode]:
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.inference_mode():
-        yield mode
 
 
 def as_they_are(_: Extractor) -> None: ...

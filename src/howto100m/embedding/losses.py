@@ -51,7 +51,8 @@ def max_margin(
     ranked = (margin + scores - own[:, None]).relu() + (margin + scores - own).relu()
     pairs = torch.arange(len(scores if drawn is None else drawn), device=scores.device)
     drawn = pairs if drawn is None else drawn
-    times = torch.bincount(drawn, minlength=len(scores)) / len(pairs)
+    # Not by bincount, which makes a CPU wait for a GPU.
+    times = torch.zeros_like(own).index_add_(0, drawn, own.new_ones(len(drawn))) / len(drawn)
     weights = times[:, None] * times
     if pairs_per_video > 1:
         video = torch.empty_like(pairs[: len(scores)]).scatter_(0, drawn, pairs // pairs_per_video)

@@ -31,22 +31,30 @@ class SentenceMaxpool(nn.Module):
         The same as `forward(table[ids])`, with the layer computed once a distinct word.
         """
         distinct, places = torch.unique(ids, return_inverse=True)
-        return cast("Tensor", _MaxOfRows.apply(F.relu(self.fc(table[distinct])), places))
+        return self.pool_places(table[distinct], places)
+
+    def pool_places(self, words: Tensor, places: Tensor) -> Tensor:
+        """Vectors of distinct words [u, word_dim], and which a text has [B, w], to [B, dim].
+
+        Finding the distinct words makes a CPU wait for a GPU; here nothing does.
+        """
+        return cast("Tensor", _MaxOfRows.apply(F.relu(self.fc(words)), places))
 
 
 class _MaxOfRows(torch.autograd.Function):
     """rows [u, d] that are not negative, places [B, w] to the maximum over rows[places] [B, d].
 
-    A gather followed by a maximum would hold [B, w, d]. Numbers of 16 bits go block by block, each
-    packed with its row into one integer, so that one maximum finds both (measured twice as fast
-    on a CPU as the bag); others go through a bag. Either keeps the winners alone. The bag's own
-    gradient walks column by column, where one scatter does (measured 40 times faster on a CPU).
+    A gather followed by a maximum would hold [B, w, d]. On a CPU numbers of 16 bits go block by
+    block, each packed with its row into one integer, so that one maximum finds both (measured twice
+    as fast as the bag); others go through a bag, which is one kernel on a GPU. Either keeps the
+    winners alone. The bag's own gradient walks column by column, where one scatter does (measured
+    40 times faster on a CPU).
     """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, places: Tensor) -> Tensor:
         ctx.rows = len(rows)
-        packs = rows.itemsize == 2 and len(rows) <= _PLACES
+        packs = rows.itemsize == 2 and len(rows) <= _PLACES and rows.device.type == "cpu"
         best, winners = (_packed_max if packs else _bag_max)(rows, places)
         ctx.save_for_backward(winners)
         return best

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -199,10 +200,13 @@ class Both(nn.Module):
         self.net, self.normalise = net, normalise
         self.words = nn.Buffer(words, persistent=False)
 
-    def forward(self, ids: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-        """Distinct captions and clips of a `Batch` to embeddings [C, dim] and [V, dim]."""
-        text = self.net.embed_text(ids, self.words, self.normalise)
-        return text, self.net.embed_video(video, self.normalise)
+    def forward(self, words: Tensor, places: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct captions and clips of a batch to embeddings [C, dim] and [V, dim].
+
+        `words` [u] are the ids of the captions' words, `places` [C, max_words] which they have.
+        """
+        pooled = self.net.text_pooling.pool_places(self.words[words], places)
+        return self.net.GU_text(pooled, self.normalise), self.net.embed_video(video, self.normalise)
 
 
 @dataclass
@@ -243,17 +247,26 @@ class _Training:
         return standing.epoch, standing.step
 
     def fetch(self, batch: Batch) -> list[Tensor]:
-        """A batch as tensors, where a GPU can copy them from while it computes."""
-        arrays = (batch.tokens, batch.video, batch.captions, batch.clips)
+        """A batch as tensors, where a GPU can copy them from while it computes.
+
+        What `Both` takes, then which captions and clips the pairs are.
+        """
+        words, places = np.unique(batch.tokens, return_inverse=True)
+        places = places.reshape(batch.tokens.shape)
+        arrays = (words, places, batch.video, batch.captions, batch.clips)
         tensors = [torch.from_numpy(array) for array in arrays]
-        return [t.pin_memory() for t in tensors] if self.device.type == "cuda" else tensors
+        if self.device.type == "cpu":
+            return tensors
+        with torch.cuda.device(self.device):  # a thread's own, and else the first
+            return [tensor.pin_memory() for tensor in tensors]
 
     def step(self, batch: list[Tensor], epoch: int, step: int) -> None:
         """One update. Raises UserError when losses are not finite, maybe some steps later."""
         device = self.device
-        ids, video, captions, clips = (part.to(device, non_blocking=True) for part in batch)
+        parts = [part.to(device, non_blocking=True) for part in batch]
+        words, places, video, captions, clips = parts
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            text, seen = self.both(ids, video.float())
+            text, seen = self.both(words, places, video.float())
             text, captions = self.team.gather_drawn(text, captions)
             seen, clips = self.team.gather_drawn(seen, clips)
             loss: Tensor = self.objective(text, seen, captions, clips)
