@@ -19,7 +19,14 @@ import av
 import numpy as np
 
 from howto100m.features.decode import probe, rows
-from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Sampling, crop_offset, scaled_size
+from howto100m.features.sampling import (
+    CLIPS_3D,
+    FRAMES_2D,
+    Form,
+    Sampling,
+    crop_offset,
+    scaled_size,
+)
 
 BOTH = (FRAMES_2D, CLIPS_3D)
 MAKE = (
@@ -57,8 +64,8 @@ def official(path: Path) -> None:
         official_pass(path, sampling)
 
 
-def ours(path: Path, fast: bool) -> None:
-    for _ in rows(path, BOTH, fast=fast):
+def ours(path: Path, form: Form) -> None:
+    for _ in rows(path, BOTH, form=form):
         pass
 
 
@@ -97,8 +104,9 @@ def main() -> None:
     frames = decode_alone(path)
     ways = {
         "official: two passes of ffmpeg": lambda: official(path),
-        "exact": lambda: ours(path, fast=False),
-        "fast": lambda: ours(path, fast=True),
+        "exact, RGB": lambda: ours(path, Form.RGB),
+        "exact, planes": lambda: ours(path, Form.EXACT),
+        "fast": lambda: ours(path, Form.FAST),
         "the limit: decode alone": lambda: decode_alone(path),
     }
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}

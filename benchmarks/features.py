@@ -15,6 +15,7 @@ real time the one thread that hands rows on could serve, where it does not compu
 import argparse
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -163,7 +164,7 @@ def child(arguments: argparse.Namespace, way: str, weights: dict[str, Path]) -> 
     memory.thread.start()
     found: Vectors = {}
     if way == "networks":
-        clock = processor = thread = length * networks_alone(engine)
+        clock, processor, thread = length * networks_alone(engine), math.nan, math.nan
     else:
         thread = time.thread_time()
         processor, clock = seconds_of(lambda: found.update(run()))

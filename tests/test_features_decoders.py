@@ -17,7 +17,7 @@ import pytest
 from howto100m.features import decoders
 from howto100m.features.decode import Row, probe, rows
 from howto100m.features.decoders import Decoder, Decoding, End
-from howto100m.features.sampling import CLIPS_3D, FRAMES_2D
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Form
 from howto100m.kinds import ItemError, Kind
 from test_features_decode import cut, encode, noise, numbered
 
@@ -39,17 +39,17 @@ def all_of(decoder: Decoder, path: Path) -> tuple[list[Row], End]:
     return found, message
 
 
-@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("form", list(Form))
 def test_rows_come_through_as_they_are(
-    tmp_path: Path, fast: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, form: Form, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where the memory holds three of them and the worker must wait."""
     monkeypatch.setattr(decoders, "MEMORY", 2 << 20)
     videos = [encode(tmp_path / f"{n}.mp4", noise(n, 96, 64)) for n in (30, 240)]
-    with decoders.decoders(Decoding(BOTH, fast), 1) as (decoder,):
+    with decoders.decoders(Decoding(BOTH, form), 1) as (decoder,):
         for path in [*videos, videos[0]]:
             found, end = all_of(decoder, path)
-            wanted = list(rows(path, BOTH, fast=fast))
+            wanted = list(rows(path, BOTH, form=form))
             assert end.fault is None
             assert end.seconds > 0
             assert [r.sampling for r in found] == [r.sampling for r in wanted]

@@ -19,14 +19,16 @@ from howto100m import tables
 from howto100m.devices import choose_device, claim_device
 from howto100m.features import inference, resnext101
 from howto100m.features.decode import rows
-from howto100m.features.engine import Settings
+from howto100m.features.decoders import Decoder
+from howto100m.features.engine import Engine, Settings, Video
 from howto100m.features.extract import extract_features
 from howto100m.features.inference import choose_dtype, cpu_has_bfloat16
 from howto100m.features.pairs import FeatureTable
-from howto100m.features.sampling import CLIPS_3D
+from howto100m.features.sampling import CLIPS_3D, Form
 from howto100m.features.weights import fetch_weights, make_weights
 from howto100m.kinds import StageStopped, UserError
 from howto100m.shards import read_table, write_table
+from test_features_planes import changing
 
 COLOURS = {"red": (200, 40, 40), "blue": (40, 60, 200), "tall": (90, 180, 60), "long": (90, 90, 90)}
 FRAMES = {"red": 30, "blue": 55, "tall": 30, "long": 80}
@@ -185,6 +187,35 @@ def test_vectors_are_those_of_the_plain_network(stage: Stage, world: World) -> N
         )
         assert cosine.min() > 0.9999
         assert np.abs(plain - ours).max() < 2e-3 * np.abs(plain).max()
+
+
+def test_planes_give_the_vectors_of_rgb(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, in mode exact; a video that changes its size midway is decoded again as RGB."""
+    videos = [*world.videos.values(), changing(tmp_path)]
+    weights = {"2d": world.resnet152, "3d": world.resnext101}
+    settings = Settings(dtype="float32", batch_size=4, workers=2)
+    sent: list[Form] = []
+    begin = Decoder.begin
+
+    def noted(decoder: Decoder, path: Path, work: str = "decode", form: Form | None = None) -> None:
+        sent.append(form or decoder.decoding.form)
+        begin(decoder, path, work, form)
+
+    monkeypatch.setattr(Decoder, "begin", noted)
+    found = []
+    for form in (Form.RGB, Form.EXACT):
+        engine = Engine(weights, settings)
+        assert engine.form is Form.RGB
+        engine.form = form
+        ended = list(engine.vectors_of([Video(path.stem, path) for path in videos]))
+        assert [video.outcome().kind for video in ended] == [None] * len(videos)
+        found.append([[video.whole(network) for network in (0, 1)] for video in ended])
+    for rgb, planes in zip(*found, strict=True):
+        for a, b in zip(rgb, planes, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert sent == [Form.RGB] * len(videos) + [Form.EXACT] * len(videos) + [Form.RGB]
 
 
 @pytest.mark.heavy

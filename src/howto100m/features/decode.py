@@ -16,7 +16,15 @@ import av.error
 import numpy as np
 
 from howto100m.features.filters import Scaler, blank, join
-from howto100m.features.sampling import Clock, Pixels, Planes, Sampling, TimeStamps, nearest
+from howto100m.features.sampling import (
+    Clock,
+    Form,
+    Pixels,
+    Planes,
+    Sampling,
+    TimeStamps,
+    nearest,
+)
 from howto100m.kinds import ItemError, Kind
 
 log = logging.getLogger(__name__)
@@ -52,7 +60,7 @@ class VideoInfo:
 
 
 class Row(NamedTuple):
-    """A network's input: RGB pixels, or in mode `fast` planes [group, bytes] and what they are."""
+    """A network's input: RGB pixels, or planes [group, bytes] and what they are."""
 
     sampling: int
     """The position of its sampling among those asked for."""
@@ -91,7 +99,7 @@ def rows(
     path: Path,
     samplings: Sequence[Sampling],
     *,
-    fast: bool = False,
+    form: Form = Form.RGB,
     max_duration: float | None = None,
     remark: Callable[[str], None] = log.warning,
     allot: Allot = lambda _, shape: np.empty(shape, np.uint8),
@@ -101,11 +109,12 @@ def rows(
     A row's pixels are uint8 RGB, [h, w, 3] for a group of one frame and else [group, h, w, 3]; the
     last one is padded with zero frames. Frames are those of the official command (`fps`, bicubic
     `scale`, rgb24, and `crop` at int((w - size) / 2), int((h - size) / 2)); where that gives none,
-    the video's first. With `fast`, rows are planes as decoded. As in ffmpeg a damaged packet costs
+    the video's first. In another `form`, rows may be planes. As in ffmpeg a damaged packet costs
     its own frames alone, and a file that breaks off gives what it has: `remark` is told.
 
     `allot` gives the room for each row. Raises ItemError as `probe` does, OVERLONG beyond
-    `max_duration` seconds, and CORRUPT where nothing, or too little (MAX_LOST), can be decoded.
+    `max_duration` seconds, and CORRUPT where nothing, or too little (MAX_LOST), can be decoded; and
+    LookChangedError in form EXACT where a video's frames change size or colour after planes.
     """
     with _opened(path) as (container, stream):
         info = _info(container, stream)
@@ -114,7 +123,7 @@ def rows(
                 Kind.OVERLONG, f"{info.duration:.0f} s by its header, not {max_duration:.0f}"
             )
         takers = [
-            _Taker(i, s, info, stream.time_base, fast, allot) for i, s in enumerate(samplings)
+            _Taker(i, s, info, stream.time_base, form, allot) for i, s in enumerate(samplings)
         ]
         frames = _Frames(container, stream)
         for frame, pts in frames:
@@ -219,12 +228,12 @@ class _Taker:
         sampling: Sampling,
         info: VideoInfo,
         time_base: Fraction,
-        fast: bool,
+        form: Form,
         allot: Allot,
     ):
         self.position, self.sampling, self.info = position, sampling, info
         self.clock = Clock(sampling.rate, time_base)
-        self.scaler = Scaler(sampling, (info.width, info.height), time_base, fast)
+        self.scaler = Scaler(sampling, (info.width, info.height), time_base, form)
         self.allot = allot
         self.held: Any = None
         self.row: Pixels | None = None

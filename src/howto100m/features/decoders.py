@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from howto100m.features.decode import Row, VideoInfo
-from howto100m.features.sampling import Pixels, Planes, Sampling
+from howto100m.features.sampling import Form, Pixels, Planes, Sampling
 from howto100m.kinds import ItemError, Kind
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Decoding:
     """
 
     samplings: Sequence[Sampling] = ()
-    fast: bool = False
+    form: Form = Form.RGB
     timeout: float = 120.0
     max_duration: float = 7200.0
 
@@ -57,6 +57,8 @@ class End:
     seconds: float
     fault: ItemError | None = None
     remark: str = ""
+    changed: bool = False
+    """Whether it is to be decoded again, as RGB (`LookChangedError`)."""
 
 
 class Decoder:
@@ -69,13 +71,17 @@ class Decoder:
         self.memory = mmap(self.fd, 0)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def begin(self, path: Path, work: str = "decode") -> None:
-        """Start the worker on a video, in a new process where the last one is gone."""
+    def begin(self, path: Path, work: str = "decode", form: Form | None = None) -> None:
+        """Start the worker on a video, in a new process where the last one is gone.
+
+        `form` is for this video, in place of `Decoding`'s.
+        """
         if self.process is None:
             self._launch()
         self.allowed = self.decoding.timeout
         self.waited = 0.0
         job = asdict(self.decoding) | {"path": str(path), "work": work}
+        job["form"] = form or self.decoding.form
         try:
             self.pipe.send_bytes(json.dumps(job).encode())
         except ConnectionError:
@@ -91,7 +97,8 @@ class Decoder:
         except ItemError as fault:
             return End(self.waited, fault)
         if "end" in message:
-            return End(message["seconds"], _fault(message), message["remark"])
+            told = _fault(message), message["remark"], message["changed"]
+            return End(message["seconds"], *told)
         position = message["sampling"]
         start = position * MEMORY + message["start"]
         pixels: Pixels = np.ndarray(message["shape"], np.uint8, self.memory, start)

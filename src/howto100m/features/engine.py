@@ -21,7 +21,8 @@ from howto100m.features import resnet152, resnext101
 from howto100m.features.decode import Row
 from howto100m.features.decoders import Decoder, Decoding, End, decoders
 from howto100m.features.inference import Runner, Vectors, Work, choose_dtype
-from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Planes
+from howto100m.features.planes import exact_on
+from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Form, Planes
 from howto100m.features.tuning import TUNES
 from howto100m.kinds import ItemError, Kind, UserError
 from howto100m.shards import Outcome
@@ -70,6 +71,8 @@ class Video:
     """Of its last row into a batch; the decoder may not use the row's place before it is done."""
     seconds: float = 0.0
     """Its share of the time that the networks took for its batches."""
+    form: Form | None = None
+    """How it is decoded, where not as all others."""
     end: End | None = None
     fault: ItemError | None = None
 
@@ -104,6 +107,8 @@ class _Batch:
     planes: Planes | None
     rows: torch.Tensor
     videos: list[Video] = field(default_factory=list)
+    found: list[list[Vectors]] = field(default_factory=list)
+    """Where each row's vector goes."""
     copies: list[Future[None]] = field(default_factory=list)
 
     def add(self, video: Video, row: Row, copiers: ThreadPoolExecutor) -> None:
@@ -111,6 +116,7 @@ class _Batch:
         video.copy = copiers.submit(np.copyto, place, row.pixels)
         self.copies.append(video.copy)
         self.videos.append(video)
+        self.found.append(video.vectors[self.network])
 
 
 class Engine:
@@ -156,6 +162,12 @@ class Engine:
                     "tuned": ",".join(runner.changes),
                 }
             )
+        self.form = Form.FAST if settings.mode == "fast" else Form.RGB
+        if self.form is Form.RGB and device.type == "cuda":
+            if all(exact_on(device, runner.sampling) for runner in self.runners):
+                self.form = Form.EXACT
+            else:
+                log.warning("%s sums otherwise than a CPU: decoders scale frames", device)
         self.spent = {"start": time.monotonic() - began, "decode": 0.0, "wait": 0.0, "copy": 0.0}
         self.began = time.monotonic()
 
@@ -164,7 +176,7 @@ class Engine:
         settings = self.settings
         decoding = Decoding(
             [runner.sampling for runner in self.runners],
-            settings.mode == "fast",
+            self.form,
             settings.timeout,
             settings.max_duration,
         )
@@ -223,7 +235,7 @@ class Engine:
             while waiting and idle:
                 video, decoder = waiting.popleft(), idle.popleft()
                 video.vectors = [[] for _ in self.runners]
-                decoder.begin(video.path)
+                decoder.begin(video.path, form=video.form)
                 opened.append((video, decoder))
             video, decoder = opened.popleft()
             if video.copy:
@@ -233,6 +245,13 @@ class Engine:
             started = time.monotonic()
             message = decoder.receive()
             self.spent["wait"] += time.monotonic() - started
+            if isinstance(message, End) and message.changed:
+                # Vectors of what came before go to lists that nobody reads.
+                self.spent["decode"] += message.seconds
+                video.form = Form.RGB
+                waiting.appendleft(video)
+                idle.append(decoder)
+                continue
             yield video, message
             if isinstance(message, Row):
                 opened.append((video, decoder))
@@ -255,8 +274,8 @@ class Engine:
             work, batch = running.popleft()
             vectors = work.result()
             self.runners[batch.network].give_back(batch.rows)
-            for video, vector in zip(batch.videos, vectors, strict=True):
+            for video, found, vector in zip(batch.videos, batch.found, vectors, strict=True):
                 video.missing -= 1
                 video.seconds += work.seconds / len(vectors)
                 if video.end is None or video.end.fault is None:
-                    video.vectors[batch.network].append(vector)
+                    found.append(vector)

@@ -6,15 +6,26 @@ The official extractor's `scale` and `crop`, and the turns that ffmpeg puts befo
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
+import av
 import av.filter
 import numpy as np
 
-from howto100m.features.sampling import Pixels, Planes, Sampling, crop_offset, scaled_size, window
+from howto100m.features.sampling import (
+    Form,
+    Pixels,
+    Planes,
+    Sampling,
+    crop_offset,
+    scaled_size,
+    window,
+)
+from howto100m.features.swscale import CHROMA, recipe, rgb
 
 MAX_LINES = 480
-"""Mode `fast` hands over frames with a short side of at most this; larger ones are divided."""
+"""The short side of planes at most; mode `fast` divides larger ones."""
 
 FULL_RANGE = 2
 """FFmpeg's number of the colour range whose black is 0 and white 255."""
@@ -22,43 +33,72 @@ FULL_RANGE = 2
 GREY = 128
 
 PLANAR = {"yuv420p": False, "yuvj420p": True}
-"""Formats that mode `fast` hands over as they are, and whether they use the full range."""
+"""Formats whose planes are handed over as they are, and whether they use the full range."""
 
 MATRICES = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 """FFmpeg's numbers of colour spaces; swscale takes all others for BT.601."""
 
 
+class LookChangedError(Exception):
+    """A video whose planes were handed over goes on in another size or colour."""
+
+
 class Scaler:
-    """Turns decoded frames to a sampling's pictures, by FFmpeg's filters."""
+    """Turns decoded frames to a sampling's pictures, by FFmpeg's filters, or to their planes."""
 
     def __init__(
-        self, sampling: Sampling, stored: tuple[int, int], time_base: Fraction, fast: bool
+        self, sampling: Sampling, stored: tuple[int, int], time_base: Fraction, form: Form
     ):
         """`stored` is the frames' (width, height) as the container has it, before any turn."""
-        self.sampling, self.time_base, self.fast = sampling, time_base, fast
+        self.sampling, self.time_base, self.form = sampling, time_base, form
         self.stored = stored
         self.made_for: tuple[Any, ...] = ()
         self.graph: Any = None
 
     def picture(self, frame: Any) -> tuple[list[Pixels], Planes | None]:
-        """RGB [h, w, 3], or in mode `fast` the parts of Y, U and V that count, and what they are.
+        """RGB [h, w, 3], or the parts of Y, U and V that count, and what they are.
 
-        They are views of a frame that lives as long as they do.
+        They are views of a frame that lives as long as they do. Raises LookChangedError.
         """
         matrix = _display_matrix(frame)
         size, colour = (frame.width, frame.height), (frame.colorspace, frame.color_range)
         look = (frame.format.name, size, colour, matrix)
         if look != self.made_for:
-            self.graph, self.made_for = self._graph(frame, _turns(matrix)), look
+            self._make_for(frame, _turns(matrix))
+            self.made_for = look
         if self.graph is not None:
             self.graph.vpush(frame)
             frame = self.graph.vpull()
-        return self._planes(frame) if self.fast else ([_view(frame, 0, 3)], None)
+        return ([_view(frame, 0, 3)], None) if self.form is Form.RGB else self._planes(frame)
 
-    def _graph(self, frame: Any, turns: list[tuple[str, str]]) -> Any:
-        filters = turns + (self._fast_filters(frame, turns) if self.fast else self._exact_filters())
-        if not filters:
-            return None
+    def _make_for(self, frame: Any, turns: list[tuple[str, str]]) -> None:
+        if self.form is Form.EXACT:
+            if self.made_for:
+                raise LookChangedError
+            if turns or not self._same_from_planes(frame):
+                self.form = Form.RGB
+        filters = []
+        if self.form is Form.RGB:
+            filters = turns + self._exact_filters()
+        elif self.form is Form.FAST:
+            filters = turns + self._fast_filters(frame, turns)
+        self.graph = self._graph(frame, filters) if filters else None
+
+    def _same_from_planes(self, frame: Any) -> bool:
+        """Whether `swscale.py` makes of planes what FFmpeg's scaler makes of the frame."""
+        width, height = size = frame.width, frame.height
+        if (
+            frame.format.name not in PLANAR
+            or size != self.stored
+            or width % 2
+            or height % 2
+            or min(size) > MAX_LINES
+        ):
+            return False
+        look = (frame.format.name, size, int(frame.colorspace), int(frame.color_range))
+        return _noise_comes_out_the_same(self.sampling, *look)
+
+    def _graph(self, frame: Any, filters: list[tuple[str, str]]) -> Any:
         graph = av.filter.Graph()
         graph.threads = 1
         source = graph.add(
@@ -102,6 +142,25 @@ class Scaler:
         luma = _view(frame, 0)[top : top + height, left : left + width]
         chroma = slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2)
         return [luma, _view(frame, 1)[chroma], _view(frame, 2)[chroma]], planes
+
+
+@lru_cache(maxsize=64)
+def _noise_comes_out_the_same(
+    sampling: Sampling, pix_fmt: str, size: tuple[int, int], colorspace: int, color_range: int
+) -> bool:
+    """Whether FFmpeg's scaler and `swscale.py` agree on a frame of noise of this look."""
+    frame = av.VideoFrame(*size, pix_fmt)
+    frame.colorspace, frame.color_range, frame.pts = colorspace, color_range, 0
+    noise = np.random.default_rng(0)
+    for plane in frame.planes:
+        plane.update(noise.bytes(plane.buffer_size))
+    wanted, _ = Scaler(sampling, size, Fraction(1), Form.RGB).picture(frame)
+    parts, planes = Scaler(sampling, size, Fraction(1), Form.FAST).picture(frame)
+    if planes is None or planes.matrix not in CHROMA:
+        return False
+    y, u, v = (part.astype(np.float32) for part in parts)
+    made = rgb(y, u, v, recipe(planes, sampling))
+    return np.array_equal(np.stack(made, -1), wanted[0])
 
 
 def _view(frame: Any, plane: int, channels: int = 1) -> Pixels:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,8 @@ EARLY = -2
 """ffmpeg's constant output rate keeps frames at most so many ticks before 0, and drops others."""
 BICUBIC_TAPS = 2
 """Source pixels that a bicubic filter sees to either side, for every source pixel a step."""
+MARGIN = 6
+"""More of them, since a filter's taps are a multiple of four, also of colour."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,20 @@ def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
 
 
+class Form(StrEnum):
+    """What a row is made of."""
+
+    RGB = "rgb"
+    """Pixels of a network's size, by FFmpeg's scaler."""
+    EXACT = "exact"
+    """Planes as decoded, where the very same pixels can be made of them later; else RGB."""
+    FAST = "fast"
+    """Planes, if need be shrunk or turned first."""
+
+
 @dataclass(frozen=True)
 class Planes:
-    """What lies in a row of mode `fast`: a frame's Y, U and V planes (4:2:0) one after the other.
+    """What lies in a row that is not RGB: a frame's Y, U and V (4:2:0), one after the other.
 
     Of a frame of `size` (width, height), the part `window` (left, top, width, height), all even.
     `matrix` says how YUV becomes RGB, `full` whether Y goes from 0 to 255 (else 16 to 235).
@@ -152,7 +166,7 @@ def window(width: int, height: int, sampling: Sampling) -> tuple[int, int, int, 
 def _span(source: int, target: int, size: int) -> tuple[int, int]:
     step = source / target
     first = int((target - size) / 2.0)
-    margin = BICUBIC_TAPS * max(step, 2.0) + 2
+    margin = BICUBIC_TAPS * max(step, 2.0) + MARGIN
     low = max(0, int(first * step - margin)) & ~1
     high = min(source, int((first + size) * step + margin) + 2) & ~1
     return low, high - low

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from howto100m.features.decode import Row, last_second, probe, rows
-from howto100m.features.sampling import Pixels, Sampling
+from howto100m.features.filters import LookChangedError
+from howto100m.features.sampling import Form, Pixels, Sampling
 from howto100m.kinds import ItemError, Kind
 
 log = logging.getLogger(__name__)
@@ -87,18 +88,23 @@ def decode(job: dict[str, Any], memory: mmap.mmap, pipe: Connection) -> dict[str
         for row in rows(
             Path(job["path"]),
             samplings,
-            fast=job["fast"],
+            form=Form(job["form"]),
             max_duration=job["max_duration"],
             remark=remarks.append,
             allot=room.allot,
         ):
             room.hand_over(row)
 
-    fault = fault_of(send_rows)
+    changed = False
+    try:
+        fault = fault_of(send_rows)
+    except LookChangedError:
+        fault, changed = None, True
     seconds = time.process_time() - started
     while room.sent:
         room.answered()
-    return {"end": True, "seconds": seconds, "remark": "; ".join(remarks), "fault": fault}
+    said = {"remark": "; ".join(remarks), "fault": fault, "changed": changed}
+    return {"end": True, "seconds": seconds} | said
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
@@ -113,12 +119,12 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(work: Callable[[], None]) -> dict[str, str] | None:
-    """Do the work; say what was wrong with the video. Raises as `decode`."""
+    """Do the work; say what was wrong with the video. Raises as `decode`, and LookChangedError."""
     try:
         work()
     except ItemError as error:
         return {"kind": error.kind, "message": error.message}
-    except (EOFError, ConnectionError):
+    except (EOFError, ConnectionError, LookChangedError):
         raise
     except Exception as error:
         log.exception("unexpected")
