@@ -28,6 +28,8 @@ from howto100m.features.sampling import CLIPS_3D, Form
 from howto100m.features.weights import fetch_weights, make_weights
 from howto100m.kinds import StageStopped, UserError
 from howto100m.shards import read_table, write_table
+from test_features_decode import encode as pictures
+from test_features_decode import needs_ffmpeg, remade
 from test_features_planes import changing
 
 COLOURS = {"red": (200, 40, 40), "blue": (40, 60, 200), "tall": (90, 180, 60), "long": (90, 90, 90)}
@@ -216,6 +218,30 @@ def test_planes_give_the_vectors_of_rgb(
         for a, b in zip(rgb, planes, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
     assert sent == [Form.RGB] * len(videos) + [Form.EXACT] * len(videos) + [Form.RGB]
+
+
+@needs_ffmpeg
+def test_vectors_stay_in_order_when_colours_change_midway(world: World, tmp_path: Path) -> None:
+    """Planes of another range have batches of their own, full before the last of the first is."""
+    path = tmp_path / "changing.ts"
+    for second, level, full in ((0, 40, 0), (3, 220, 1)):
+        plain = pictures(tmp_path / "part.ts", [np.full((48, 64, 3), level, np.uint8)] * 75)
+        words = ["-bsf:v", f"h264_metadata=video_full_range_flag={full}"]
+        part = remade(plain, "-c", "copy", *words, "-output_ts_offset", str(second))
+        with path.open("ab") as file:
+            file.write(part.read_bytes())
+    weights = {"2d": world.resnet152, "3d": world.resnext101}
+    found = []
+    for mode in ("exact", "fast"):
+        engine = Engine(weights, Settings(mode, dtype="float32", batch_size=3, workers=2))
+        (video,) = engine.vectors_of([Video("v", path)])
+        assert video.outcome().kind is None
+        found.append(video.whole(1))
+    exact, fast = found
+    assert len(exact) == len(fast) == 9
+    assert np.abs(exact[0] - exact[-1]).max() > 0.1
+    whole = [0, 1, 2, 3, 5, 6, 7, 8]  # in between both meet in one clip, which has one range
+    np.testing.assert_allclose(exact[whole], fast[whole], atol=0.01)
 
 
 @pytest.mark.heavy

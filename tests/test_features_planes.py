@@ -99,7 +99,7 @@ def test_a_scaler_that_differs_is_left_to_its_own(
     [
         (["-colorspace", "bt709"], "planes"),
         (["-colorspace", "bt2020nc"], "planes"),
-        (["-color_range", "pc"], "planes"),
+        (["-c", "copy", "-bsf:v", "h264_metadata=video_full_range_flag=1"], "planes"),
         (["-pix_fmt", "yuvj420p"], "planes"),
         (["-pix_fmt", "yuv420p10le"], "rgb"),
         (["-pix_fmt", "yuv444p"], "rgb"),

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ NETWORKS = {"2d": FRAMES_2D, "3d": CLIPS_3D}
 MODES = ("exact", "fast")
 HELD = 32
 """Videos that may wait for rows in batches that are not full; beyond, those batches run as is."""
+NONE_YET = np.empty(0, np.float32)
+"""A vector that is on its way."""
 AHEAD = 2
 """Batches that a GPU may be given before the first one's vectors are fetched."""
 
@@ -107,8 +109,8 @@ class _Batch:
     planes: Planes | None
     rows: torch.Tensor
     videos: list[Video] = field(default_factory=list)
-    found: list[list[Vectors]] = field(default_factory=list)
-    """Where each row's vector goes."""
+    places: list[tuple[list[Vectors], int]] = field(default_factory=list)
+    """Where each row's vector goes, for batches of a video may come back in another order."""
     copies: list[Future[None]] = field(default_factory=list)
 
     def add(self, video: Video, row: Row, copiers: ThreadPoolExecutor) -> None:
@@ -116,7 +118,9 @@ class _Batch:
         video.copy = copiers.submit(np.copyto, place, row.pixels)
         self.copies.append(video.copy)
         self.videos.append(video)
-        self.found.append(video.vectors[self.network])
+        found = video.vectors[self.network]
+        self.places.append((found, len(found)))
+        found.append(NONE_YET)
 
 
 class Engine:
@@ -260,7 +264,8 @@ class Engine:
 
     def _wait_for(self, copies: Sequence[Future[None]]) -> None:
         started = time.monotonic()
-        wait(copies)
+        for copy in copies:
+            copy.result()
         self.spent["copy"] += time.monotonic() - started
 
     def _begin(self, batch: _Batch) -> tuple[Work, _Batch]:
@@ -274,8 +279,8 @@ class Engine:
             work, batch = running.popleft()
             vectors = work.result()
             self.runners[batch.network].give_back(batch.rows)
-            for video, found, vector in zip(batch.videos, batch.found, vectors, strict=True):
+            for video, (found, at), vector in zip(batch.videos, batch.places, vectors, strict=True):
                 video.missing -= 1
                 video.seconds += work.seconds / len(vectors)
                 if video.end is None or video.end.fault is None:
-                    found.append(vector)
+                    found[at] = vector
