@@ -4,12 +4,13 @@
     .venv/bin/python benchmarks/features.py /tmp/features --seconds 2000 --videos 1 --ways exact
     .venv/bin/python benchmarks/features.py /tmp/features --device cuda --videos 64 --tune full
 
-plain: for each network a pass of ffmpeg over each video, all frames in memory, float32, batches of
-one video. exact, fast: `howto100m extract` in these modes. Their limits: networks, on batches that
-lie on the device; decode-exact and decode-fast, the stage without its networks. Weights are random
-ones unless given. Processor time is that of all processes; memory is what they hold at most beyond
-what they hold once the networks are loaded, what they share counted once; feeds, how many times
-real time the one thread that hands rows on could serve, where it does not compute.
+plain: for each network a pass of ffmpeg over each video, all frames in memory, float32 (on a GPU as
+PyTorch has it, which is TF32 in convolutions), batches of one video. exact, fast: `howto100m
+extract` in these modes. Their limits: networks, on batches that lie on the device; decode-exact and
+decode-fast, the stage without its networks. Weights are random ones unless given. Processor time is
+that of all processes; memory is what they hold at most beyond what they hold once the networks are
+loaded, what they share counted once; feeds, how many times real time the one thread that hands rows
+on could serve, where it does not compute.
 """
 
 import argparse
@@ -124,8 +125,11 @@ def ours(engine: Engine, paths: list[Path], way: str) -> Callable[[], Vectors]:
 
 def without_networks(engine: Engine) -> Engine:
     for runner in engine.runners:
-        vectors = torch.ones(runner.batch_size, 2048)
-        runner._run = lambda rows, _, given=vectors: given[: len(rows)]  # type: ignore
+        vectors = torch.ones(runner.batch_size, 2048, device=runner.device)
+        if runner.gpu:  # it still makes pixels of planes
+            runner.network = lambda _, given=vectors: given
+        else:
+            runner._run = lambda rows, _, given=vectors: given[: len(rows)]  # type: ignore
     return engine
 
 
@@ -138,6 +142,7 @@ def networks_alone(engine: Engine) -> float:
         group = [sampling.group] if sampling.group > 1 else []
         shape = runner.batch_size, *group, height, width, 3
         rows = torch.randint(0, 256, shape, dtype=torch.uint8).to(runner.device)
+        rows = rows.float() if runner.gpu else rows
         wait = torch.cuda.synchronize if runner.gpu else lambda: None
         seconds += sampling.rows_per_second / rate(runner.network, rows, wait)
     return seconds

@@ -17,7 +17,7 @@ import torch
 
 from howto100m import tables
 from howto100m.devices import choose_device, claim_device
-from howto100m.features import inference, resnext101
+from howto100m.features import engine, inference, resnext101
 from howto100m.features.decode import rows
 from howto100m.features.decoders import Decoder
 from howto100m.features.engine import Engine, Settings, Video
@@ -208,10 +208,10 @@ def test_planes_give_the_vectors_of_rgb(
     monkeypatch.setattr(Decoder, "begin", noted)
     found = []
     for form in (Form.RGB, Form.EXACT):
-        engine = Engine(weights, settings)
-        assert engine.form is Form.RGB
-        engine.form = form
-        ended = list(engine.vectors_of([Video(path.stem, path) for path in videos]))
+        running = Engine(weights, settings)
+        assert running.form is Form.RGB
+        running.form = form
+        ended = list(running.vectors_of([Video(path.stem, path) for path in videos]))
         assert [video.outcome().kind for video in ended] == [None] * len(videos)
         found.append([[video.whole(network) for network in (0, 1)] for video in ended])
     for rgb, planes in zip(*found, strict=True):
@@ -233,8 +233,8 @@ def test_vectors_stay_in_order_when_colours_change_midway(world: World, tmp_path
     weights = {"2d": world.resnet152, "3d": world.resnext101}
     found = []
     for mode in ("exact", "fast"):
-        engine = Engine(weights, Settings(mode, dtype="float32", batch_size=3, workers=2))
-        (video,) = engine.vectors_of([Video("v", path)])
+        running = Engine(weights, Settings(mode, dtype="float32", batch_size=3, workers=2))
+        (video,) = running.vectors_of([Video("v", path)])
         assert video.outcome().kind is None
         found.append(video.whole(1))
     exact, fast = found
@@ -242,6 +242,34 @@ def test_vectors_stay_in_order_when_colours_change_midway(world: World, tmp_path
     assert np.abs(exact[0] - exact[-1]).max() > 0.1
     whole = [0, 1, 2, 3, 5, 6, 7, 8]  # in between both meet in one clip, which has one range
     np.testing.assert_allclose(exact[whole], fast[whole], atol=0.01)
+
+
+def test_batches_that_wait_for_rows_take_little_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every size of frames has a batch of its own; here one alone may wait."""
+    weights = {"2d": world.resnet152, "3d": world.resnext101}
+    waiting: list[int] = []
+    begin = inference.Runner.begin
+
+    def noted(runner: inference.Runner, room: Any, number: int, planes: Any = None) -> Any:
+        waiting.append(number)
+        return begin(runner, room, number, planes)
+
+    monkeypatch.setattr(inference.Runner, "begin", noted)
+    found, batches = [], []
+    for room in (engine.ROOM, 1):
+        monkeypatch.setattr(engine, "ROOM", room)
+        waiting.clear()
+        running = Engine(weights, Settings(dtype="float32", batch_size=4, workers=2))
+        videos = [Video(name, path) for name, path in world.videos.items()]
+        ended = list(running.vectors_of(videos))
+        found.append([video.whole(network) for video in ended for network in (0, 1)])
+        batches.append(list(waiting))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert sum(batches[0]) == sum(batches[1])
+    assert len(batches[0]) < len(batches[1])
 
 
 @pytest.mark.heavy
@@ -327,7 +355,8 @@ def test_made_weights_tell_scenes_apart(world: World) -> None:
     )
     clips = [row.pixels for n in COLOURS for row in rows(world.videos[n], [CLIPS_3D])]
     assert len(clips) == 13
-    vectors = runner([clips[i] for i in (0, 2, 3, 6)]).astype(np.float32)
+    seen = torch.from_numpy(np.stack([clips[i] for i in (0, 2, 3, 6)]))
+    vectors = runner.begin(seen, len(seen)).result()
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = vectors @ vectors.T
     others = [cosine[0, 1], cosine[0, 3], cosine[1, 3]]

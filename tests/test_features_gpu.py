@@ -1,5 +1,6 @@
 """What the features stage asks of a GPU, without one: all on its device, in the right order."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -26,7 +27,6 @@ from howto100m.features.tuning import (
     Run,
     changes,
     channels_first,
-    compiled,
     edited,
     faster,
     merge_groups,
@@ -75,7 +75,8 @@ def little_rows(number: int, dims: int = 2, size: int = 32) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
 
 
-def as_they_are(_: Extractor) -> None: ...
+def as_they_are(_: Extractor) -> bool:
+    return True
 
 
 @pytest.mark.parametrize("edit", [as_they_are, merge_groups, pad_channels, channels_first])
@@ -83,16 +84,37 @@ def as_they_are(_: Extractor) -> None: ...
     ("build", "shape"), [(resnet152.build, (224, 298)), (resnext101.build, (16, 112, 112))]
 )
 def test_both_networks_stay_on_the_gpu(
-    build: Callable[[], Extractor], shape: tuple[int, ...], edit: Callable[[Extractor], None]
+    build: Callable[[], Extractor], shape: tuple[int, ...], edit: Callable[[Extractor], bool]
 ) -> None:
     network = ready(build().eval(), CPU, torch.float16)
     edit(network)
     with numberless() as mode:
         moved(network, mode)
+        layouts = noted_layouts(network)
         for dtype in (torch.uint8, torch.float32):
             vectors = network(torch.empty((2, *shape, 3), dtype=dtype, device=CUDA))
             assert (vectors.device, vectors.dtype) == (CUDA, torch.float32)
             assert vectors.shape == (2, 2048)
+    assert layouts == {"weights": {edit is channels_first}, "maps": {edit is channels_first}}
+
+
+def noted_layouts(network: Extractor) -> dict[str, set[bool]]:
+    """Whether convolutions' weights, and what they take and give, have their channels first."""
+    found: dict[str, set[bool]] = {"weights": set(), "maps": set()}
+
+    def first(tensor: Tensor) -> bool:
+        return tensor.is_contiguous() and tensor.shape[1] > 1
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        weight = layer.weight
+        if math.prod(weight.shape[2:]) > 1 and weight.shape[1] > 1:
+            found["weights"].add(first(weight))
+        found["maps"] |= {first(given[0]), first(result)}
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            layer.register_forward_hook(note)
+    return found
 
 
 @pytest.mark.parametrize("sampling", [FRAMES_2D, CLIPS_3D])
@@ -106,9 +128,10 @@ def test_planes_become_rgb_on_the_gpu(sampling: Sampling) -> None:
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("edit", [merge_groups, pad_channels, channels_first])
-def test_edits_leave_the_vectors_as_they_are(dims: int, edit: Callable[[Extractor], None]) -> None:
+def test_edits_leave_the_vectors_as_they_are(dims: int, edit: Callable[[Extractor], bool]) -> None:
     network = little(dims).double()
     changed = edited(network, edit)
+    assert changed
     rows = little_rows(2, dims)
     torch.testing.assert_close(changed(rows), network(rows))
     assert network.spare == 0 and network.net.layer1[0].conv2.groups == 2
@@ -123,8 +146,9 @@ def test_groups_are_merged_to_a_tensor_cores_size() -> None:
     assert {block.conv2.weight.shape[1] for block in blocks} == {32}
     after = blocks[0].conv2.weight
     assert int((after != 0).sum()) == before.numel()
-    pad_channels(network)
+    assert pad_channels(network)
     assert network.net.conv1.weight.shape[1] == 8 and network.spare == 5
+    assert edited(resnet152.build(), merge_groups) is None, "it has no groups"
 
 
 def named(op: Any, does: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -165,6 +189,7 @@ def test_cudnn_is_asked_for_the_same_blocks(dims: int, monkeypatch: pytest.Monke
     )
     network = little(dims).double()
     changed = edited(network, fuse_by_cudnn)
+    assert changed
     rows = little_rows(2, dims)
     torch.testing.assert_close(changed(rows), network(rows))
     assert asked == ["relu", "add"] * 2, "grouped convolutions, and the first, are PyTorch's"
@@ -203,6 +228,7 @@ def test_what_is_faster_is_kept_and_what_is_off_or_fails_is_not(
         tried.change("slower", Kind.EDIT, 9.0),
         tried.change("edit", Kind.EDIT, 20.0),
         Change("impossible", Kind.EDIT, fails),
+        Change("nothing to do", Kind.EDIT, lambda run: None),
         tried.change("wrong", Kind.EDIT, 100.0),
         tried.change("hardly", Kind.EDIT, 20.3),
         tried.change("form", Kind.FORM, 30.0),
@@ -228,7 +254,7 @@ def test_what_is_faster_is_kept_and_what_is_off_or_fails_is_not(
 
 def test_what_is_tried_where() -> None:
     def names(tune: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> list[str]:
-        return [change.name for change in changes(tune, device, dtype, 32)]
+        return [change.name for change in changes(tune, device, dtype)]
 
     edits = ["channels first", "merge groups", "pad channels"]
     assert names("quick", CUDA) == [*edits, "fuse by cudnn", "record"]
@@ -253,16 +279,15 @@ class Recorder:
         return taken, replay, given
 
 
-def test_full_batches_of_a_shape_that_comes_again_are_recorded() -> None:
+def test_shapes_that_come_again_are_recorded() -> None:
     network, recorder = little(), Recorder()
-    recorded = Recorded(network, 3, recorder)
-    batches = [little_rows(3), little_rows(3).flip(0), 255 - little_rows(3), little_rows(2)]
+    recorded = Recorded(network, recorder)
+    batches = [little_rows(3), little_rows(3).flip(0), 255 - little_rows(3)]
     with torch.inference_mode():
         vectors = [recorded(rows) for rows in batches]
         for got, rows in zip(vectors, batches, strict=True):
             torch.testing.assert_close(got, network(rows))
-        recorded(little_rows(2))
-        assert recorder.shapes == [(3, 32, 32, 3)], "at the second full batch, once"
+        assert recorder.shapes == [(3, 32, 32, 3)], "at the second batch, once"
         for size in range(40, 40 + 2 * GRAPHS):
             for _ in range(2):
                 rows = little_rows(3, size=size)
@@ -270,21 +295,47 @@ def test_full_batches_of_a_shape_that_comes_again_are_recorded() -> None:
     assert len(recorder.shapes) == GRAPHS, "memory for graphs is bounded"
 
 
-def test_batches_that_are_not_full_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
+def test_a_shape_that_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """But where not even the first can be, there is nothing to keep."""
+    network, tries = little(), []
 
-    def compile_it(run: Run) -> Run:
-        def fast(rows: Tensor) -> Tensor:
-            sizes.append(len(rows))
-            return run(rows)
+    def record(run: Run, rows: Tensor) -> Graph:
+        tries.append(rows.shape[1])
+        if rows.shape[1] != 32:
+            raise torch.OutOfMemoryError("too much")
+        return Recorder()(run, rows)
 
-        return fast
+    recorded = Recorded(network, record)
+    with torch.inference_mode():
+        for size in (32, 40):
+            for _ in range(4):
+                rows = little_rows(3, size=size)
+                torch.testing.assert_close(recorded(rows), network(rows))
+        assert tries == [32, 40]
+        assert "(3, 40, 40, 3) cannot be recorded: too much" in caplog.text
+        hopeless = Recorded(network, record)
+        hopeless(little_rows(3, size=40))
+        with pytest.raises(torch.OutOfMemoryError):
+            hopeless(little_rows(3, size=40))
 
-    monkeypatch.setattr(torch, "compile", compile_it)
-    run = compiled(little(), 3)
-    for number in (3, 1, 3, 2):
-        assert len(run(little_rows(number))) == number
-    assert sizes == [3, 3]
+
+def test_a_recording_that_gives_something_else_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, rows = little(), little_rows(3)
+
+    def record(run: Run, rows: Tensor) -> Graph:
+        return rows.clone(), lambda: None, torch.full((3, 8), 7.0)
+
+    tries = [Change("record", Kind.WRAP, lambda run: Recorded(run, record), gain=0.0)]
+
+    @torch.inference_mode()
+    def check(run: Run) -> str:
+        return "" if torch.equal(run(rows), network(rows)) else "off"
+
+    best, kept = faster(network, tries, rows, check, lambda: None)
+    assert best is network and not kept
+    assert "record: off" in caplog.text
 
 
 class Clock:
@@ -362,7 +413,7 @@ def sent(runner: Runner, rows: Sequence[Tensor]) -> list[Any]:
     for batch in rows:
         room = runner.room(batch.shape[1:])
         room[: len(batch)] = batch
-        works.append((room, runner.begin(room[: len(batch)])))
+        works.append((room, runner.begin(room, len(batch))))
     vectors = []
     for room, work in works:
         vectors.append(work.result())
@@ -375,12 +426,15 @@ def test_a_gpu_works_on_batches_while_the_next_are_copied(clock: Clock) -> None:
     with torch.inference_mode():
         runner = Runner(network, "Little", LITTLE, CUDA, torch.float32, 4)
         clock.notes.clear()
+        sizes: list[int] = []
+        runner.network.register_forward_hook(lambda net, given, found: sizes.append(len(found)))
         batches = [little_rows(4), little_rows(4).flip(0), little_rows(2)]
         vectors = sent(runner, batches)
         for got, rows in zip(vectors, batches, strict=True):
             torch.testing.assert_close(torch.from_numpy(got), network(rows))
     one = ["mark on copies", "copy on copies", "mark on copies", "main waits for copies"]
     one += ["mark on main", "fetch", "mark on main"]
+    assert sizes == [4, 4, 4], "kernels are those of full batches"
     assert clock.notes == one * 3 + ["wait"] * 3, "no batch waits for one that came later"
     assert (runner.rows, runner.copying, runner.seconds) == (10, 3.0, 3.0)
 

@@ -63,8 +63,11 @@ class _MaxOfRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (winners,) = ctx.saved_tensors
         (gradient,) = gradients
-        zeros = gradient.new_zeros(ctx.rows, gradient.shape[1])
-        return zeros.scatter_add_(0, winners.long(), gradient), None
+        # A GPU adds one at a time, and in 16 bits a sum would soon stand still; a CPU does not.
+        dtype = torch.float32 if gradient.is_cuda else gradient.dtype
+        sums = gradient.new_zeros(ctx.rows, gradient.shape[1], dtype=dtype)
+        sums.scatter_add_(0, winners.long(), gradient.to(dtype))
+        return sums.to(gradient.dtype), None
 
 
 def _bag_max(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Videos to vectors: decoders run ahead, networks take batches that mix videos.
 
-The networks take one row of each open video in turn, so that batches, and with them the last digits
-of every vector, are the same in every run.
+The networks take one row of each open video in turn, so that batches are the same in every run, and
+with them, on a CPU, the last digits of every vector. On a GPU those are of what was measured to be
+faster at the start.
 """
 
 import hashlib
@@ -34,6 +35,8 @@ NETWORKS = {"2d": FRAMES_2D, "3d": CLIPS_3D}
 MODES = ("exact", "fast")
 HELD = 32
 """Videos that may wait for rows in batches that are not full; beyond, those batches run as is."""
+ROOM = 512 << 20
+"""Bytes of batches that are not full; beyond, the one that was begun first runs as is."""
 NONE_YET = np.empty(0, np.float32)
 """A vector that is on its way."""
 AHEAD = 2
@@ -143,6 +146,7 @@ class Engine:
         device = claim_device(settings.device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            torch.backends.cuda.matmul.fp32_precision = "ieee"
         dtype = choose_dtype(settings.dtype, device)
         self.names = list(weights)
         self.runners: list[Runner] = []
@@ -194,6 +198,8 @@ class Engine:
                     network, pixels, planes = message
                     key = network, pixels.shape, planes
                     if key not in batches:
+                        while sum(batch.rows.nbytes for batch in batches.values()) > ROOM:
+                            running.append(self._begin(batches.pop(next(iter(batches)))))
                         room = self.runners[network].room(pixels.shape)
                         batches[key] = _Batch(network, planes, room)
                     batches[key].add(video, message, copiers)
@@ -270,8 +276,8 @@ class Engine:
 
     def _begin(self, batch: _Batch) -> tuple[Work, _Batch]:
         self._wait_for(batch.copies)
-        rows = batch.rows[: len(batch.videos)]
-        return self.runners[batch.network].begin(rows, batch.planes), batch
+        runner = self.runners[batch.network]
+        return runner.begin(batch.rows, len(batch.videos), batch.planes), batch
 
     def _collect(self, running: deque[tuple[Work, _Batch]], ahead: int) -> None:
         """Hand vectors to their videos, of all batches but the last `ahead`."""

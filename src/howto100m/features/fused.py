@@ -87,12 +87,13 @@ def fuse(network: Extractor) -> None:
     _fuse_blocks(net, Convolution)
 
 
-def fuse_by_cudnn(network: Extractor) -> None:
+def fuse_by_cudnn(network: Extractor) -> bool:
     """Replace blocks by cuDNN's, in place, as `fuse`; the first convolution stays as it is.
 
     There, and for groups, cuDNN's fused kernels can be slower by far (pytorch#68506).
     """
     _fuse_blocks(network.net, CudnnConvolution)
+    return True
 
 
 def _fuse_blocks(net: Any, kind: type[Convolution]) -> None:

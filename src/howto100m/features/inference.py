@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from howto100m.features.fused import fuse
 from howto100m.features.networks import Extractor
 from howto100m.features.planes import to_rgb
-from howto100m.features.sampling import Pixels, Planes, Sampling
+from howto100m.features.sampling import Planes, Sampling
 from howto100m.features.tuning import Change, Run, changes, faster
 from howto100m.kinds import UserError
 
@@ -107,7 +107,7 @@ class Runner:
         if self.gpu and dtype is torch.float32:
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         prepared = ready(network, device, dtype)
-        self._tune(network.eval(), prepared, changes(tune, device, dtype, batch_size))
+        self._tune(network.eval(), prepared, changes(tune, device, dtype))
 
     def room(self, shape: Sequence[int]) -> Tensor:
         """Where a batch of rows can be put together, uint8 [batch_size, *shape]."""
@@ -122,30 +122,30 @@ class Runner:
         """Keep a batch's memory for the next of its shape: fresh pages cost more than the copy."""
         self.rooms.append(room)
 
-    def begin(self, rows: Tensor, planes: Planes | None = None) -> Work:
-        """Send rows through the network; they may not be changed before its result is there."""
-        self.rows += len(rows)
+    def begin(self, room: Tensor, number: int, planes: Planes | None = None) -> Work:
+        """Send so many rows through the network; the room may not be changed before the result.
+
+        A GPU gets the whole room, whatever is in the rest of it: kernels are chosen, checked and
+        recorded for batches that are full.
+        """
+        self.rows += number
         if not self.copies:
             started = time.monotonic()
-            vectors = self._run(rows, planes)
+            vectors = self._run(room[:number], planes)
             return Work(self, vectors, time.monotonic() - started, ())
         # The last mark is waited for: blocking leaves the core to a decoder meanwhile.
         marks = [torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         stream = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self.copies):
             marks[0].record()
-            there = rows.to(self.device, non_blocking=True)
+            there = room.to(self.device, non_blocking=True)
             there.record_stream(stream)
             marks[1].record()
         stream.wait_stream(self.copies)
         marks[2].record(stream)
-        vectors = self._run(there, planes).to("cpu", non_blocking=True)
+        vectors = self._run(there, planes)[:number].to("cpu", non_blocking=True)
         marks[3].record(stream)
         return Work(self, vectors, 0.0, marks)
-
-    def __call__(self, rows: Sequence[Pixels]) -> Vectors:
-        """Vectors [n, 2048] of RGB rows of one shape, at once."""
-        return self.begin(torch.from_numpy(np.stack(rows))).result()
 
     def __str__(self) -> str:
         """What it did, for the log."""
@@ -155,7 +155,7 @@ class Runner:
     @torch.inference_mode()
     def _run(self, rows: Tensor, planes: Planes | None) -> Tensor:
         pixels = rows if planes is None else to_rgb(rows, planes, self.sampling)
-        return self.network(pixels)
+        return self.network(pixels.float() if self.gpu else pixels)
 
     @torch.no_grad()
     def _tune(self, network: Extractor, prepared: Extractor, tries: list[Change]) -> None:
@@ -165,10 +165,10 @@ class Runner:
             raise UserError(
                 f"{self.title} gives NaN or infinity on a trial picture: its weights are damaged"
             )
-        if self.gpu or tries:
+        if self.gpu:
             trial = trial.repeat(-(-self.batch_size // 2), *[1] * (trial.ndim - 1))
             trial = trial[: self.batch_size]
-        trial = trial.to(self.device)
+        trial = trial.to(self.device).float() if self.gpu else trial
 
         @torch.inference_mode()
         def cosine(run: Run) -> float:

@@ -29,6 +29,8 @@ class Extractor(nn.Module):
         self.net, self.scale, self.shape = net, scale, shape
         self.spare = 0
         """Channels of zeros behind RGB, for a first convolution that was made to take them."""
+        self.channels_first = False
+        """Whether maps lie as PyTorch's by default, and not as pictures do."""
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
@@ -45,6 +47,8 @@ class Extractor(nn.Module):
         x = self.normalise(rows).to(next(self.net.parameters()).dtype)
         if self.spare:
             x = nn.functional.pad(x, (0, 0) * (x.ndim - 2) + (0, self.spare))
+        if self.channels_first:
+            x = x.contiguous()
         for name in TRUNK:
             x = getattr(self.net, name)(x)
         return x.mean(dim=tuple(range(2, x.ndim)), dtype=torch.float32)

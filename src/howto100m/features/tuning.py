@@ -6,7 +6,6 @@ is tried at the start, and kept where it is measured to be faster there.
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ GROUP = 32
 """Channels that a group holds at least once groups are merged."""
 ROUNDS, BATCHES = 5, 4
 """A rate is the median of so many rounds of so many batches."""
+PATIENCE = 2.0
+"""Seconds after which no further round is begun."""
 GRAPHS = 8
 """Shapes of rows that are recorded; others run as they are."""
 
@@ -53,16 +54,17 @@ class Kind(Enum):
 class Change:
     """A way to make a network faster: a new one of its own from the one given.
 
-    It is kept where its rate is at least `gain` times the best rate without it.
+    It is kept where its rate is at least `gain` times the best rate without it. `apply` gives None
+    where there is nothing to change.
     """
 
     name: str
     kind: Kind
-    apply: Callable[[Any], Run]
+    apply: Callable[[Any], Run | None]
     gain: float = 1.02
 
 
-def changes(tune: str, device: torch.device, dtype: torch.dtype, batch_size: int) -> list[Change]:
+def changes(tune: str, device: torch.device, dtype: torch.dtype) -> list[Change]:
     """What is worth a try, in order; nothing on a CPU, for which `ready` does what pays."""
     if tune == "none" or device.type != "cuda":
         return []
@@ -73,9 +75,9 @@ def changes(tune: str, device: torch.device, dtype: torch.dtype, batch_size: int
     if dtype is not torch.float16:
         found.append(Change("fuse by cudnn", Kind.FORM, partial(edited, edit=fuse_by_cudnn)))
     if tune == "full":
-        found.append(Change("compile", Kind.FORM, partial(compiled, batch_size=batch_size)))
+        found.append(Change("compile", Kind.FORM, torch.compile))
     # A recorded batch costs the thread that feeds the GPU next to nothing: worth it at par.
-    found.append(Change("record", Kind.WRAP, partial(Recorded, batch_size=batch_size), 0.98))
+    found.append(Change("record", Kind.WRAP, Recorded, 0.98))
     return found
 
 
@@ -101,12 +103,15 @@ def faster(
     for change in tries:
         try:
             run = change.apply(best if change.kind is Kind.WRAP else network)
-            if fault := check(run):
-                log.warning("%s: %s", change.name, fault)
+            if run is None:
                 continue
             reached = rate(run, trial, wait)
+            fault = check(run)  # last, since a graph is recorded when a shape comes again
         except RuntimeError as error:
-            log.warning("%s cannot be had here: %s", change.name, str(error).splitlines()[0])
+            log.warning("%s cannot be had here: %s", change.name, _first_line(error))
+            continue
+        if fault:
+            log.warning("%s: %s", change.name, fault)
             continue
         better = reached >= change.gain * most
         log.info("%.1f rows/s with %s%s", reached, change.name, ", kept" if better else "")
@@ -124,8 +129,8 @@ def rate(run: Run, rows: Tensor, wait: Callable[[], None]) -> float:
     """Rows a second through a network that is warm."""
     for _ in range(2):
         run(rows)
-    took = []
-    for _ in range(ROUNDS):
+    took: list[float] = []
+    while len(took) < ROUNDS and sum(took) < PATIENCE:
         wait()
         started = time.perf_counter()
         for _ in range(BATCHES):
@@ -135,31 +140,34 @@ def rate(run: Run, rows: Tensor, wait: Callable[[], None]) -> float:
     return BATCHES * len(rows) / median(took)
 
 
-def edited(network: Extractor, edit: Callable[[Extractor], None]) -> Extractor:
-    """A copy with other layers."""
+def edited(network: Extractor, edit: Callable[[Extractor], bool]) -> Extractor | None:
+    """A copy with other layers; None where the edit says that it changed nothing."""
     copy = deepcopy(network)
-    edit(copy)
-    return copy
+    return copy if edit(copy) else None
 
 
-def channels_first(network: Extractor) -> None:
-    """Lay out convolutions' weights, and with them all maps, as PyTorch does by default."""
+def channels_first(network: Extractor) -> bool:
+    """Lay out the input and convolutions' weights, and with them all maps, by PyTorch's default."""
+    network.channels_first = True
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
             layer.to(memory_format=torch.contiguous_format)
+    return True
 
 
-def merge_groups(network: Extractor) -> None:
+def merge_groups(network: Extractor) -> bool:
     """Make fewer groups of a grouped convolution, each with weights of 0 between its parts.
 
     More multiplications, but of a size that tensor cores take.
     """
+    merged = False
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.groups > 1:
             outputs, inputs, *size = layer.weight.shape
             parts = min(layer.groups, -(-GROUP // inputs))
             if layer.groups % parts:
                 continue
+            merged = True
             whole = layer.weight.new_zeros(outputs, parts * inputs, *size)
             per_group = outputs // layer.groups
             for group in range(layer.groups):
@@ -168,9 +176,10 @@ def merge_groups(network: Extractor) -> None:
                 whole[rows, first : first + inputs] = layer.weight[rows]
             layer.groups //= parts
             layer.weight = _like(layer.weight, whole)
+    return merged
 
 
-def pad_channels(network: Extractor) -> None:
+def pad_channels(network: Extractor) -> bool:
     """Give the first convolution channels of zeros behind RGB."""
     conv = network.net.conv1
     if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels % CHANNELS:
@@ -180,6 +189,7 @@ def pad_channels(network: Extractor) -> None:
             conv.weight, nn.functional.pad(conv.weight, (*around, 0, network.spare))
         )
         conv.in_channels += network.spare
+    return network.spare > 0
 
 
 def _like(old: Tensor, new: Tensor) -> nn.Parameter:
@@ -189,15 +199,6 @@ def _like(old: Tensor, new: Tensor) -> nn.Parameter:
     return nn.Parameter(new.contiguous(memory_format=layout), requires_grad=False)
 
 
-def compiled(run: Run, batch_size: int) -> Run:
-    """By PyTorch's compiler: minutes at the start, and again for the second shape of rows.
-
-    A batch that is not full runs as it is.
-    """
-    fast = torch.compile(run)
-    return lambda rows: fast(rows) if len(rows) == batch_size else run(rows)
-
-
 Graph = tuple[Tensor, Callable[[], None], Tensor]
 """Where a batch's rows go, what then runs the network, and where its vectors come."""
 
@@ -205,27 +206,33 @@ Graph = tuple[Tensor, Callable[[], None], Tensor]
 class Recorded:
     """A network as CUDA graphs: a batch is one call to the driver in place of hundreds.
 
-    A shape of rows is recorded when a second full batch has it. Graphs share the memory for what
-    lies between rows and vectors, for they run one after the other on one stream.
+    A shape of rows is recorded when it comes again. Graphs share the memory for what lies between
+    rows and vectors, for they run one after the other on one stream.
     """
 
-    def __init__(
-        self, run: Run, batch_size: int, record: Callable[[Run, Tensor], Graph] | None = None
-    ):
-        self.run, self.batch_size = run, batch_size
-        self.record = record or CudaRecorder()
-        self.seen: Counter[tuple[torch.Size, torch.dtype]] = Counter()
-        self.graphs: dict[tuple[torch.Size, torch.dtype], Graph] = {}
+    def __init__(self, run: Run, record: Callable[[Run, Tensor], Graph] | None = None):
+        self.run, self.record = run, record or CudaRecorder()
+        self.seen: set[torch.Size] = set()
+        self.refused: set[torch.Size] = set()
+        self.graphs: dict[torch.Size, Graph] = {}
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """As the network."""
-        key = rows.shape, rows.dtype
-        if key not in self.graphs:
-            self.seen[key] += len(rows) == self.batch_size
-            if self.seen[key] < 2 or len(self.graphs) == GRAPHS:
+        """As the network. The first shape that cannot be recorded raises RuntimeError."""
+        shape = rows.shape
+        if shape not in self.graphs:
+            known = shape in self.seen
+            self.seen.add(shape)
+            if not known or shape in self.refused or len(self.graphs) == GRAPHS:
                 return self.run(rows)
-            self.graphs[key] = self.record(self.run, rows)
-        taken, replay, given = self.graphs[key]
+            try:
+                self.graphs[shape] = self.record(self.run, rows)
+            except RuntimeError as error:
+                if not self.graphs:
+                    raise
+                self.refused.add(shape)
+                log.warning("%s cannot be recorded: %s", tuple(shape), _first_line(error))
+                return self.run(rows)
+        taken, replay, given = self.graphs[shape]
         taken.copy_(rows)
         replay()
         return given.clone()
@@ -247,6 +254,13 @@ class CudaRecorder:
                 run(taken)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            given = run(taken)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool):
+                given = run(taken)
+        finally:
+            torch.cuda.set_stream(here)  # an older PyTorch stays on the graph's where that failed
         return taken, graph.replay, given
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
