@@ -261,9 +261,9 @@ def test_the_command(
 
 
 def spied(begin: Any, shapes: list[tuple[int, ...]]) -> Any:
-    def spy(rows: Any, planes: Any) -> Any:
-        shapes.append(tuple(rows.shape))
-        return begin(rows, planes)
+    def spy(room: Any, number: int, planes: Any) -> Any:
+        shapes.append((number, *room.shape[1:]))
+        return begin(room, number, planes)
 
     return spy
 
@@ -328,9 +328,9 @@ def test_memory_does_not_grow_with_a_videos_length(
     before, most = held(), []
     begin = made.runners[1].begin
 
-    def measured(rows: Any, planes: Any) -> Any:
+    def measured(room: Any, number: int, planes: Any) -> Any:
         most.append(held())
-        return begin(rows, planes)
+        return begin(room, number, planes)
 
     made.runners[1].begin = measured  # type: ignore[method-assign]
     (video,) = made.vectors_of([Video("long", path)])
