@@ -1,6 +1,7 @@
 """What the features stage asks of a GPU, without one: all on its device, in the right order."""
 
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -297,15 +298,21 @@ def test_shapes_that_come_again_are_recorded() -> None:
 
 def test_a_shape_that_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     """But where not even the first can be, there is nothing to keep."""
-    network, tries = little(), []
+    network, tries, freed = little(), [], []
+
+    def run_it(rows: Tensor) -> Tensor:
+        assert all(held() is None for held in freed), "what the try took is free again"
+        return network(rows)
 
     def record(run: Run, rows: Tensor) -> Graph:
         tries.append(rows.shape[1])
         if rows.shape[1] != 32:
+            held = rows.clone()
+            freed.append(weakref.ref(held))
             raise torch.OutOfMemoryError("too much")
         return Recorder()(run, rows)
 
-    recorded = Recorded(network, record)
+    recorded = Recorded(run_it, record)
     with torch.inference_mode():
         for size in (32, 40):
             for _ in range(4):
@@ -388,7 +395,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(torch.cuda, "stream", clock.on)
     monkeypatch.setattr(torch.cuda, "Event", clock.event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: None)
     real_to, real_empty = Tensor.to, torch.empty
 
     def to(tensor: Tensor, *where: Any, **how: Any) -> Tensor:

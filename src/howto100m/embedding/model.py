@@ -64,7 +64,9 @@ class _MaxOfRows(torch.autograd.Function):
         (winners,) = ctx.saved_tensors
         (gradient,) = gradients
         # A GPU adds one at a time, and in 16 bits a sum would soon stand still; a CPU does not.
-        dtype = torch.float32 if gradient.is_cuda else gradient.dtype
+        dtype = gradient.dtype
+        if gradient.is_cuda:
+            dtype = torch.promote_types(dtype, torch.float32)
         sums = gradient.new_zeros(ctx.rows, gradient.shape[1], dtype=dtype)
         sums.scatter_add_(0, winners.long(), gradient.to(dtype))
         return sums.to(gradient.dtype), None

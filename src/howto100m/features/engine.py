@@ -35,8 +35,11 @@ NETWORKS = {"2d": FRAMES_2D, "3d": CLIPS_3D}
 MODES = ("exact", "fast")
 HELD = 32
 """Videos that may wait for rows in batches that are not full; beyond, those batches run as is."""
-ROOM = 512 << 20
-"""Bytes of batches that are not full; beyond, the one that was begun first runs as is."""
+ROOM = 2 << 30
+"""Bytes of batches that are not full; beyond, the one that was begun first runs as is.
+
+Planes of 16 frames take 3.3 MB, and every size of frames has a batch of its own.
+"""
 NONE_YET = np.empty(0, np.float32)
 """A vector that is on its way."""
 AHEAD = 2

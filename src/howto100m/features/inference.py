@@ -58,16 +58,23 @@ class Work:
     """A batch that is on its way through a network; on a GPU the caller need not wait for it."""
 
     def __init__(
-        self, runner: "Runner", vectors: Tensor, seconds: float, marks: Sequence[torch.cuda.Event]
+        self,
+        runner: "Runner",
+        vectors: Tensor,
+        seconds: float = 0.0,
+        marks: Sequence[torch.cuda.Event] = (),
+        rows: Tensor | None = None,
     ):
-        self.runner, self.vectors, self.marks = runner, vectors, marks
-        self.seconds = seconds
+        self.runner, self.vectors, self.marks, self.seconds = runner, vectors, marks, seconds
+        self.rows = rows
+        """What lies on the GPU; another stream may not get its memory before the work is done."""
 
     def result(self) -> Vectors:
         """Wait for the vectors, float32 [n, 2048]; then the `seconds` that they took are known."""
         if self.marks:
             begun, copied, started, done = self.marks
             done.synchronize()
+            self.rows = None
             self.runner.copying += begun.elapsed_time(copied) / 1000
             self.seconds = started.elapsed_time(done) / 1000
         self.runner.seconds += self.seconds
@@ -132,20 +139,19 @@ class Runner:
         if not self.copies:
             started = time.monotonic()
             vectors = self._run(room[:number], planes)
-            return Work(self, vectors, time.monotonic() - started, ())
+            return Work(self, vectors, time.monotonic() - started)
         # The last mark is waited for: blocking leaves the core to a decoder meanwhile.
         marks = [torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(4)]  # type: ignore[no-untyped-call]
         stream = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self.copies):
             marks[0].record()
             there = room.to(self.device, non_blocking=True)
-            there.record_stream(stream)
             marks[1].record()
         stream.wait_stream(self.copies)
         marks[2].record(stream)
         vectors = self._run(there, planes)[:number].to("cpu", non_blocking=True)
         marks[3].record(stream)
-        return Work(self, vectors, 0.0, marks)
+        return Work(self, vectors, marks=marks, rows=there)
 
     def __str__(self) -> str:
         """What it did, for the log."""
@@ -168,12 +174,13 @@ class Runner:
         if self.gpu:
             trial = trial.repeat(-(-self.batch_size // 2), *[1] * (trial.ndim - 1))
             trial = trial[: self.batch_size]
-        trial = trial.to(self.device).float() if self.gpu else trial
+        with torch.inference_mode():  # as all rows are
+            trial = trial.to(self.device).float() if self.gpu else trial
+            expected = plain.repeat(-(-len(trial) // len(plain)), 1)[: len(trial)].flip(0)
 
         @torch.inference_mode()
         def cosine(run: Run) -> float:
-            fast = run(trial).cpu().double()
-            expected = plain.repeat(-(-len(fast) // len(plain)), 1)[: len(fast)]
+            fast = run(trial.flip(0)).cpu().double()
             return float(nn.functional.cosine_similarity(expected, fast, dim=-1).min())
 
         def fault(run: Run) -> str:
