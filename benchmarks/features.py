@@ -242,19 +242,18 @@ def main() -> None:
     )
     for way, got in results.items():
         clock, processor = (f"{first[k] / got[k]:.2f}" for k in ("clock", "processor"))
-        feeds = (
-            f"{length / got['thread']:.0f}"
-            if way in LIMITS[1:] or arguments.device == "cuda"
-            else "-"
-        )
+        fed = way in LIMITS[1:] or arguments.device == "cuda"
+        feeds = f"{length / got['thread']:.0f}" if fed else "-"
         cosine = "-" if way in LIMITS else least_cosines(folder, way, arguments.ways[0])
         print(
             f"| {way} | {got['clock']:.1f} | {clock} | {got['processor']:.1f} | {processor}"
             f" | {length / got['clock']:.2f} | {feeds} | {got['memory']:.0f} | {cosine} |"
         )
-    for way in {"exact", "fast"} & results.keys():
-        limits = {name: results[name]["clock"] for name in LIMITS if name in results}
-        limits = {name: x for name, x in limits.items() if name in ("networks", f"decode-{way}")}
+    for way in ("exact", "fast"):
+        if way not in results:
+            continue
+        names = {"networks", f"decode-{way}"} & results.keys()
+        limits = {name: results[name]["clock"] for name in names}
         speed = length / results[way]["clock"]
         print(f"\n{way}: all of HowTo100M takes {HOURS_OF_HOWTO100M / speed:.0f} hours so.")
         if limits:

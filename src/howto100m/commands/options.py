@@ -106,7 +106,7 @@ Tune = Annotated[
     str,
     typer.Option(
         envvar="HOWTO100M_TUNE",
-        help="What a GPU may try at the start to be faster: none, quick or full (minutes).",
+        help="What a GPU may try at the start to be faster: none, quick or full (compiler).",
         autocompletion=among("none", "quick", "full"),
     ),
 ]

@@ -82,7 +82,6 @@ class Video:
     form: Form | None = None
     """How it is decoded, where not as all others."""
     end: End | None = None
-    fault: ItemError | None = None
 
     @property
     def complete(self) -> bool:
@@ -109,23 +108,21 @@ class Video:
 
 @dataclass(eq=False)
 class _Batch:
-    """Rows of one network and shape that wait for more, and the videos they belong to."""
+    """Rows of one network and shape that wait for more, and who waits for their vectors."""
 
     network: int
     planes: Planes | None
     rows: torch.Tensor
-    videos: list[Video] = field(default_factory=list)
-    places: list[tuple[list[Vectors], int]] = field(default_factory=list)
-    """Where each row's vector goes, for batches of a video may come back in another order."""
+    takers: list[tuple[Video, list[Vectors], int]] = field(default_factory=list)
+    """Whose each row is, and where its vector goes: batches may come back in another order."""
     copies: list[Future[None]] = field(default_factory=list)
 
     def add(self, video: Video, row: Row, copiers: ThreadPoolExecutor) -> None:
-        place = self.rows[len(self.videos)].numpy()
+        place = self.rows[len(self.takers)].numpy()
         video.copy = copiers.submit(np.copyto, place, row.pixels)
         self.copies.append(video.copy)
-        self.videos.append(video)
         found = video.vectors[self.network]
-        self.places.append((found, len(found)))
+        self.takers.append((video, found, len(found)))
         found.append(NONE_YET)
 
 
@@ -207,7 +204,7 @@ class Engine:
                         batches[key] = _Batch(network, planes, room)
                     batches[key].add(video, message, copiers)
                     video.missing += 1
-                    if len(batches[key].videos) == settings.batch_size:
+                    if len(batches[key].takers) == settings.batch_size:
                         running.append(self._begin(batches.pop(key)))
                 else:
                     video.end = message
@@ -280,7 +277,7 @@ class Engine:
     def _begin(self, batch: _Batch) -> tuple[Work, _Batch]:
         self._wait_for(batch.copies)
         runner = self.runners[batch.network]
-        return runner.begin(batch.rows, len(batch.videos), batch.planes), batch
+        return runner.begin(batch.rows, len(batch.takers), batch.planes), batch
 
     def _collect(self, running: deque[tuple[Work, _Batch]], ahead: int) -> None:
         """Hand vectors to their videos, of all batches but the last `ahead`."""
@@ -288,7 +285,7 @@ class Engine:
             work, batch = running.popleft()
             vectors = work.result()
             self.runners[batch.network].give_back(batch.rows)
-            for video, (found, at), vector in zip(batch.videos, batch.places, vectors, strict=True):
+            for (video, found, at), vector in zip(batch.takers, vectors, strict=True):
                 video.missing -= 1
                 video.seconds += work.seconds / len(vectors)
                 if video.end is None or video.end.fault is None:

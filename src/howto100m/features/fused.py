@@ -47,7 +47,7 @@ class CudnnConvolution(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, ...] to [B, outputs, ...]."""
-        geometry = self.stride, self.padding, self.dilation, self.groups
+        geometry = self._geometry()
         if self.relu and self.groups == 1:
             return torch.cudnn_convolution_relu(x, self.weight, self.bias, *geometry)
         run = torch.conv2d if self.weight.ndim == 4 else torch.conv3d
@@ -56,8 +56,11 @@ class CudnnConvolution(Convolution):
 
     def add_to(self, shortcut: Tensor, x: Tensor) -> Tensor:
         """relu(shortcut + convolution of x)."""
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        return torch.cudnn_convolution_add_relu(x, self.weight, shortcut, 1.0, self.bias, *geometry)
+        given = x, self.weight, shortcut, 1.0, self.bias
+        return torch.cudnn_convolution_add_relu(*given, *self._geometry())
+
+    def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
+        return self.stride, self.padding, self.dilation, self.groups
 
 
 class Block(nn.Module):

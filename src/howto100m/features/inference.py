@@ -179,12 +179,12 @@ class Runner:
             expected = plain.repeat(-(-len(trial) // len(plain)), 1)[: len(trial)].flip(0)
 
         @torch.inference_mode()
-        def cosine(run: Run) -> float:
-            fast = run(trial.flip(0)).cpu().double()
-            return float(nn.functional.cosine_similarity(expected, fast, dim=-1).min())
-
         def fault(run: Run) -> str:
-            near, least = cosine(run), LEAST_COSINE[self.dtype]
+            fast = run(trial.flip(0)).cpu().double()
+            near = float(nn.functional.cosine_similarity(expected, fast, dim=-1).min())
+            where = self.title, self.dtype, self.device
+            log.info("%s in %s on %s: cosine %.6f to plain fp32", *where, near)
+            least = LEAST_COSINE[self.dtype]
             return "" if near >= least else f"cosine {near:.4f} to plain fp32, not {least}"
 
         if off := fault(prepared):
@@ -192,16 +192,9 @@ class Runner:
                 f"{self.title} in {self.dtype} on {self.device} is off: {off}; set features.dtype"
                 " (--dtype) to float32, or features.device to cpu"
             )
-        wait = torch.cuda.synchronize if self.gpu else _nothing
-        self.network, self.changes = faster(prepared, tries, trial, fault, wait)
-        log.info(
-            "%s in %s on %s: cosine %.6f to plain fp32; %s",
-            self.title,
-            self.dtype,
-            self.device,
-            cosine(self.network),
-            ", ".join(self.changes) or "as it is",
-        )
+        self.network, self.changes = faster(prepared, tries, trial, fault, torch.cuda.synchronize)
+        if self.changes:
+            log.info("%s goes with %s", self.title, ", ".join(self.changes))
 
 
 def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extractor:
@@ -219,10 +212,6 @@ def ready(network: Extractor, device: torch.device, dtype: torch.dtype) -> Extra
     if device.type == "cpu" and dtype is not torch.float16 and cpu_has_onednn():
         fuse(copy)
     return copy.to(device)
-
-
-def _nothing() -> None:
-    """A CPU is through when it returns."""
 
 
 def _fold(module: nn.Module) -> None:

@@ -26,9 +26,9 @@ Run = Callable[[Tensor], Tensor]
 """Rows [B, ...] to vectors float32 [B, 2048]."""
 
 TUNES = ("none", "quick", "full")
-"""How much is tried: `full` is `quick` and PyTorch's compiler, which takes minutes."""
+"""How much is tried: `full` is `quick` and PyTorch's compiler, which takes long."""
 CHANNELS = 8
-"""Of the first convolution's input, and a multiple of it elsewhere: what tensor cores take."""
+"""The first convolution's input gets a multiple of so many, which tensor cores take."""
 GROUP = 32
 """Channels that a group holds at least once groups are merged."""
 ROUNDS, BATCHES = 5, 4
@@ -213,30 +213,31 @@ class Recorded:
     def __init__(self, run: Run, record: Callable[[Run, Tensor], Graph] | None = None):
         self.run, self.record = run, record or CudaRecorder()
         self.seen: set[torch.Size] = set()
-        self.refused: set[torch.Size] = set()
-        self.graphs: dict[torch.Size, Graph] = {}
+        self.graphs: dict[torch.Size, Graph | None] = {}
+        """None for a shape that could not be recorded."""
 
     def __call__(self, rows: Tensor) -> Tensor:
         """As the network. The first shape that cannot be recorded raises RuntimeError."""
         shape = rows.shape
-        if shape not in self.graphs:
-            known = shape in self.seen
-            self.seen.add(shape)
-            if not known or shape in self.refused or len(self.graphs) == GRAPHS:
-                return self.run(rows)
-            try:
-                self.graphs[shape] = self.record(self.run, rows)
-            except RuntimeError as error:
-                if not self.graphs:
-                    raise
-                self.refused.add(shape)
-                log.warning("%s cannot be recorded: %s", tuple(shape), _first_line(error))
-        if shape not in self.graphs:  # what the error held is free again
+        if shape in self.seen and shape not in self.graphs and len(self.graphs) < GRAPHS:
+            self.graphs[shape] = self._recorded(rows)
+        self.seen.add(shape)
+        graph = self.graphs.get(shape)
+        if graph is None:
             return self.run(rows)
-        taken, replay, given = self.graphs[shape]
+        taken, replay, given = graph
         taken.copy_(rows)
         replay()
         return given.clone()
+
+    def _recorded(self, rows: Tensor) -> Graph | None:
+        try:
+            return self.record(self.run, rows)
+        except RuntimeError as error:
+            if not self.graphs:
+                raise
+            log.warning("%s cannot be recorded: %s", tuple(rows.shape), _first_line(error))
+            return None
 
 
 class CudaRecorder:
