@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from howto100m.features import resnet152, resnext101
+from howto100m.features.edits import channels_first, fold_time, merge_groups, pad_channels
 from howto100m.features.fused import fuse_by_cudnn
 from howto100m.features.inference import Runner, ready
 from howto100m.features.networks import TRUNK, Extractor
@@ -27,16 +28,15 @@ from howto100m.features.tuning import (
     Recorded,
     Run,
     changes,
-    channels_first,
     edited,
     faster,
-    merge_groups,
-    pad_channels,
 )
 from howto100m.kinds import UserError
 from numberless import CUDA, moved, numberless
 
 CPU = torch.device("cpu")
+Edit = Callable[[Extractor], bool]
+EDITS: list[Edit] = [channels_first, merge_groups, pad_channels, fold_time]
 LITTLE = Sampling(rate=1, size=32, crop=True, group=1)
 
 
@@ -80,12 +80,12 @@ def as_they_are(_: Extractor) -> bool:
     return True
 
 
-@pytest.mark.parametrize("edit", [as_they_are, merge_groups, pad_channels, channels_first])
+@pytest.mark.parametrize("edit", [as_they_are, *EDITS])
 @pytest.mark.parametrize(
     ("build", "shape"), [(resnet152.build, (224, 298)), (resnext101.build, (16, 112, 112))]
 )
 def test_both_networks_stay_on_the_gpu(
-    build: Callable[[], Extractor], shape: tuple[int, ...], edit: Callable[[Extractor], bool]
+    build: Callable[[], Extractor], shape: tuple[int, ...], edit: Edit
 ) -> None:
     network = ready(build().eval(), CPU, torch.float16)
     edit(network)
@@ -127,12 +127,17 @@ def test_planes_become_rgb_on_the_gpu(sampling: Sampling) -> None:
         assert to_rgb(rows, planes, sampling).device == CUDA
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("edit", [merge_groups, pad_channels, channels_first])
-def test_edits_leave_the_vectors_as_they_are(dims: int, edit: Callable[[Extractor], bool]) -> None:
+@pytest.mark.parametrize(
+    ("dims", "edits"),
+    [(dims, [edit]) for edit in EDITS for dims in (2, 3) if (dims, edit) != (2, fold_time)]
+    + [(2, EDITS[:3]), (3, EDITS), (3, [fold_time, channels_first])],
+)
+def test_edits_leave_the_vectors_as_they_are(dims: int, edits: Sequence[Edit]) -> None:
     network = little(dims).double()
-    changed = edited(network, edit)
-    assert changed
+    changed = network
+    for edit in edits:
+        changed = edited(changed, edit)
+        assert changed
     rows = little_rows(2, dims)
     torch.testing.assert_close(changed(rows), network(rows))
     assert network.spare == 0 and network.net.layer1[0].conv2.groups == 2
@@ -150,6 +155,21 @@ def test_groups_are_merged_to_a_tensor_cores_size() -> None:
     assert pad_channels(network)
     assert network.net.conv1.weight.shape[1] == 8 and network.spare == 5
     assert edited(resnet152.build(), merge_groups) is None, "it has no groups"
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_official_stem_has_its_frames_as_channels(padded: bool) -> None:
+    network = resnext101.build().eval()
+    torch.manual_seed(0)
+    clips = torch.randn(2, 3, 5, 12, 10)
+    expected = network.net.conv1(clips)
+    assert not padded or pad_channels(network)
+    assert fold_time(network)
+    assert network.net.conv1.weight.shape == (64, 24, 7, 7) and network.spare == 0
+    torch.testing.assert_close(network.net.conv1(clips), expected, rtol=1e-4, atol=1e-5)
+    assert not fold_time(network), "it is folded already"
+    assert edited(network, pad_channels) is None
+    assert edited(resnet152.build(), fold_time) is None, "it sees pictures"
 
 
 def named(op: Any, does: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -257,7 +277,7 @@ def test_what_is_tried_where() -> None:
     def names(tune: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> list[str]:
         return [change.name for change in changes(tune, device, dtype)]
 
-    edits = ["channels first", "merge groups", "pad channels"]
+    edits = [edit.__name__.replace("_", " ") for edit in EDITS]
     assert names("quick", CUDA) == [*edits, "fuse by cudnn", "record"]
     assert names("full", CUDA) == [*edits, "fuse by cudnn", "compile", "record"]
     assert names("quick", CUDA, torch.float16) == [*edits, "record"], "ReLU would hide overflow"
@@ -482,7 +502,7 @@ def test_a_gpu_is_tuned_by_all_that_works(
         runner = Runner(little(), "Little", LITTLE, CUDA, torch.float32, 4, "quick")
     assert "fuse by cudnn cannot be had here" in caplog.text
     assert "record cannot be had here" in caplog.text
-    assert set(runner.changes) <= {"channels first", "merge groups", "pad channels"}
+    assert set(runner.changes) <= {"channels first", "merge groups", "pad channels"}, "LITTLE is 2D"
     np.testing.assert_allclose(
         sent(runner, [little_rows(4)])[0], little()(little_rows(4)).detach(), rtol=1e-4
     )

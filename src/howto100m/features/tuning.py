@@ -15,8 +15,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from howto100m.features.edits import channels_first, fold_time, merge_groups, pad_channels
 from howto100m.features.fused import fuse_by_cudnn
 from howto100m.features.networks import Extractor
 
@@ -27,10 +28,6 @@ Run = Callable[[Tensor], Tensor]
 
 TUNES = ("none", "quick", "full")
 """How much is tried: `full` is `quick` and PyTorch's compiler, which takes long."""
-CHANNELS = 8
-"""The first convolution's input gets a multiple of so many, which tensor cores take."""
-GROUP = 32
-"""Channels that a group holds at least once groups are merged."""
 ROUNDS, BATCHES = 5, 4
 """A rate is the median of so many rounds of so many batches."""
 PATIENCE = 2.0
@@ -70,7 +67,7 @@ def changes(tune: str, device: torch.device, dtype: torch.dtype) -> list[Change]
         return []
     found = [
         Change(edit.__name__.replace("_", " "), Kind.EDIT, partial(edited, edit=edit))
-        for edit in (channels_first, merge_groups, pad_channels)
+        for edit in (channels_first, merge_groups, pad_channels, fold_time)
     ]
     if dtype is not torch.float16:
         found.append(Change("fuse by cudnn", Kind.FORM, partial(edited, edit=fuse_by_cudnn)))
@@ -144,59 +141,6 @@ def edited(network: Extractor, edit: Callable[[Extractor], bool]) -> Extractor |
     """A copy with other layers; None where the edit says that it changed nothing."""
     copy = deepcopy(network)
     return copy if edit(copy) else None
-
-
-def channels_first(network: Extractor) -> bool:
-    """Lay out the input and convolutions' weights, and with them all maps, by PyTorch's default."""
-    network.channels_first = True
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Conv3d):
-            layer.to(memory_format=torch.contiguous_format)
-    return True
-
-
-def merge_groups(network: Extractor) -> bool:
-    """Make fewer groups of a grouped convolution, each with weights of 0 between its parts.
-
-    More multiplications, but of a size that tensor cores take.
-    """
-    merged = False
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.groups > 1:
-            outputs, inputs, *size = layer.weight.shape
-            parts = min(layer.groups, -(-GROUP // inputs))
-            if layer.groups % parts:
-                continue
-            merged = True
-            whole = layer.weight.new_zeros(outputs, parts * inputs, *size)
-            per_group = outputs // layer.groups
-            for group in range(layer.groups):
-                rows = slice(group * per_group, (group + 1) * per_group)
-                first = group % parts * inputs
-                whole[rows, first : first + inputs] = layer.weight[rows]
-            layer.groups //= parts
-            layer.weight = _like(layer.weight, whole)
-    return merged
-
-
-def pad_channels(network: Extractor) -> bool:
-    """Give the first convolution channels of zeros behind RGB."""
-    conv = network.net.conv1
-    if isinstance(conv, nn.Conv2d | nn.Conv3d) and conv.in_channels % CHANNELS:
-        network.spare = -conv.in_channels % CHANNELS
-        around = (0, 0) * (conv.weight.ndim - 2)
-        conv.weight = _like(
-            conv.weight, nn.functional.pad(conv.weight, (*around, 0, network.spare))
-        )
-        conv.in_channels += network.spare
-    return network.spare > 0
-
-
-def _like(old: Tensor, new: Tensor) -> nn.Parameter:
-    """New weights in the old ones' layout."""
-    last = torch.channels_last if old.ndim == 4 else torch.channels_last_3d
-    layout = last if old.is_contiguous(memory_format=last) else torch.contiguous_format
-    return nn.Parameter(new.contiguous(memory_format=layout), requires_grad=False)
 
 
 Graph = tuple[Tensor, Callable[[], None], Tensor]
