@@ -1,5 +1,6 @@
 """Several processes train as one does."""
 
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from howto100m.embedding.parallel import Team
 from howto100m.embedding.train import batch_size
 from howto100m.kinds import UserError
 from howto100m.shards import read_table
-from training import ENV, make_stage, train
+from training import ENV, command, make_stage, train
 
 GRADIENTS = """
 import sys
@@ -51,7 +52,14 @@ with join("cpu") as (team, place):
 def test_loss_and_gradients_are_those_of_one_process(tmp_path):
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "localhost",
+        "--nproc-per-node=2",
+    ]
     for name, prefix in (("one", []), ("two", torchrun)):
         command = [sys.executable, *prefix, str(script), str(tmp_path / name)]
         subprocess.run(command, env=ENV, check=True)
@@ -89,8 +97,13 @@ def test_two_processes_train_as_one(tmp_path):
 
 @pytest.mark.heavy
 def test_two_processes_fail_as_one(tmp_path):
+    """Also, where the test may rename the machine, on one whose name nobody can resolve."""
     made = make_stage(tmp_path / "made")
-    run = train(made, tmp_path / "out", "--processes", "2", "--loss", "hinge")
+    arguments = command(made, tmp_path / "out", "--processes", "2", "--loss", "hinge")
+    rename = ["unshare", "--uts", "sh", "-c", 'hostname nowhere.invalid && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*rename, "true"], check=False).returncode:
+        rename = []
+    run = subprocess.run([*rename, *arguments], env=ENV, capture_output=True, text=True, timeout=90)
     assert run.returncode == 2
     assert "embedding.loss is hinge: choose one of max_margin, mil_nce" in run.stderr
     assert "Traceback" not in run.stderr

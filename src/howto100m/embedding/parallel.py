@@ -107,6 +107,7 @@ def relaunch(processes: int) -> None:
         run_id=uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # the machine's own name need not resolve
         max_restarts=0,
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
