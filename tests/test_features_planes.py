@@ -13,7 +13,7 @@ from howto100m.features.filters import LookChangedError
 from howto100m.features.planes import exact_on, to_rgb
 from howto100m.features.sampling import CLIPS_3D, FRAMES_2D, Form, Planes, Sampling, window
 from howto100m.features.swscale import ALIGNED, recipe, weights
-from test_features_decode import encode, needs_ffmpeg, noise, numbered, remade
+from test_features_decode import encode, needs_ffmpeg, noise, numbered, remade, turned
 
 BOTH = (FRAMES_2D, CLIPS_3D)
 BT601, BT709, BT2020, FCC, SMPTE240M, UNKNOWN = 5, 1, 9, 4, 7, 2
@@ -122,10 +122,9 @@ def test_looks(tmp_path: Path, look: list[str], given: str) -> None:
 @needs_ffmpeg
 def test_turned_pictures_and_large_ones(tmp_path: Path) -> None:
     path = encode(tmp_path / "v.mp4", noise(18, 96, 64))
-    turned = remade(path, "-c", "copy", "-metadata:s:v", "rotate=90")
-    assert forms(turned, CLIPS_3D) == {"rgb"}
-    assert differences(turned, CLIPS_3D, Form.EXACT).max() == 0
     large = remade(path, "-vf", "scale=1280:720")
+    assert forms(turned(path, 90), CLIPS_3D) == {"rgb"}
+    assert differences(path, CLIPS_3D, Form.EXACT).max() == 0
     given = rows(large, [FRAMES_2D], form=Form.FAST)
     assert max(row.pixels.nbytes for row in given) == 640 * 360 * 1.5
 

@@ -189,10 +189,8 @@ def blank(room: Pixels, planes: Planes | None) -> None:
 
 def _display_matrix(frame: Any) -> tuple[int, ...]:
     """The nine numbers by which a player turns the picture; none where it does not."""
-    for side in frame.side_data:
-        if side.type.name == "DISPLAYMATRIX":
-            return tuple(np.frombuffer(side, np.int32).tolist())
-    return ()
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return () if matrix is None else tuple(np.frombuffer(matrix, np.int32).tolist())
 
 
 def _turns(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
