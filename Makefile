@@ -5,13 +5,20 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 CORES ?= all
 
-.PHONY: run test lint format env lock clean
+.PHONY: run test lowest lint format env lock clean
 
 run: env
 	$(UV) run snakemake --cores $(CORES)
 
 test: env
 	$(UV) run pytest
+
+# The tests with the oldest versions that pyproject.toml allows, in an environment of their own.
+lowest: | $(UV)
+	$(UV) venv --quiet --clear --python '>=3.11' .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct \
+	  --editable '.[serve,slurm,tensorboard,dev]'
+	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH .venv-lowest/bin/python -m pytest
 
 lint: env
 	$(UV) run ruff check .
